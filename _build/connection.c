@@ -1,0 +1,132 @@
+/* What hangs on OpenSSL's own objects as ex_data, each freed with its object: an attachment on an SSL_CTX, a
+ * connection's record on an SSL, and on an SSL_SESSION its ticket's use and whether its removal was reported. Never a
+ * table keyed by address: the address of a dead SSL_CTX is the next one's. */
+enum { EX_SSL, EX_SSL_CTX, EX_SSL_SESSION };
+enum { WANT_NEW = 1, WANT_REMOVE = 2, WANT_GET = 4, WANT_OFFER = 8, WANT_ANY = 15 };
+
+struct attachment {
+    uint64_t id;
+    SSL_CTX *ctx;
+    atomic_word wants;
+    int installed;
+    int heard_of;
+    new_session_cb previous_new;
+    remove_session_cb previous_remove;
+    get_session_cb previous_get;
+    info_cb previous_info;
+};
+
+struct connection {
+    struct attachment *home;
+    info_cb previous_info;
+    int followed;
+    int begun;
+    int offered;
+    int earned;
+    int reason;
+    int saw_encrypt_then_mac;
+    int saw_psk;
+    int saw_ticket;
+    OPENSSL_STACK *chain;
+    sslsession_policy policy;
+};
+
+struct ticket_use {
+    atomic_word references;
+    atomic_word spent;
+};
+
+static int attachment_index = -1, connection_index = -1, use_index = -1, removed_index = -1;
+static char removal_reported;
+
+static void sslsession_chain_free(OPENSSL_STACK *chain) {
+    if (chain != NULL)
+        OPENSSL_sk_pop_free(chain, (sk_free_cb)ossl.X509_free);
+}
+
+static void free_attachment(void *parent, void *held, CRYPTO_EX_DATA *data, int index, long argl, void *argp) {
+    struct attachment *attachment = held;
+    (void)parent, (void)data, (void)index, (void)argl, (void)argp;
+    if (attachment == NULL)
+        return;
+    if (attachment->heard_of)
+        push_event(EVENT_CONTEXT_GONE, attachment->id, NULL);
+    free(attachment);
+}
+
+static void free_connection(void *parent, void *held, CRYPTO_EX_DATA *data, int index, long argl, void *argp) {
+    struct connection *connection = held;
+    (void)parent, (void)data, (void)index, (void)argl, (void)argp;
+    if (connection == NULL)
+        return;
+    sslsession_chain_free(connection->chain);
+    free(connection);
+}
+
+static void sslsession_use_free(sslsession_use *use) {
+    if (use != NULL && atomic_add(&use->references, -1) == 0)
+        free(use);
+}
+
+static void free_use(void *parent, void *held, CRYPTO_EX_DATA *data, int index, long argl, void *argp) {
+    (void)parent, (void)data, (void)index, (void)argl, (void)argp;
+    sslsession_use_free(held);
+}
+
+/* A copy starts with nothing of ours: OpenSSL makes the session of a new ticket by copying that of the old one. */
+static int copy_nothing(CRYPTO_EX_DATA *to, const CRYPTO_EX_DATA *from, void *held, int index, long argl, void *argp) {
+    (void)to, (void)from, (void)index, (void)argl, (void)argp;
+    *(void **)held = NULL;
+    return 1;
+}
+
+static struct attachment *attachment_of(SSL_CTX *ctx) {
+    return ctx != NULL ? SSL_CTX_get_ex_data(ctx, attachment_index) : NULL;
+}
+
+static struct attachment *make_attachment(SSL_CTX *ctx) {
+    static uint64_t last_id;
+    struct attachment *attachment;
+    lock();
+    attachment = attachment_of(ctx);
+    if (attachment == NULL && (attachment = calloc(1, sizeof *attachment)) != NULL) {
+        attachment->id = ++last_id;
+        attachment->ctx = ctx;
+        if (!SSL_CTX_set_ex_data(ctx, attachment_index, attachment)) {
+            free(attachment);
+            attachment = NULL;
+        }
+    }
+    unlock();
+    return attachment;
+}
+
+/* A number that no other SSL_CTX of this process ever had or will have; 0 where memory is out. */
+static uint64_t sslsession_context_id(SSL_CTX *ctx) {
+    struct attachment *attachment = make_attachment(ctx);
+    return attachment != NULL ? attachment->id : 0;
+}
+
+static struct connection *connection_of(const SSL *ssl) { return SSL_get_ex_data(ssl, connection_index); }
+
+static struct connection *make_connection(SSL *ssl) {
+    struct connection *connection = connection_of(ssl);
+    if (connection == NULL && (connection = calloc(1, sizeof *connection)) != NULL
+        && !SSL_set_ex_data(ssl, connection_index, connection)) {
+        free(connection);
+        return NULL;
+    }
+    return connection;
+}
+
+/* Makes the ex_data indexes, once a process: 1, or 0 where OpenSSL has none left. */
+static int sslsession_prepare(void) {
+    if (removed_index >= 0)
+        return 1;
+    survive_fork();
+    attachment_index = CRYPTO_get_ex_new_index(EX_SSL_CTX, 0, NULL, NULL, NULL, free_attachment);
+    connection_index = CRYPTO_get_ex_new_index(EX_SSL, 0, NULL, NULL, copy_nothing, free_connection);
+    use_index = CRYPTO_get_ex_new_index(EX_SSL_SESSION, 0, NULL, NULL, copy_nothing, free_use);
+    removed_index = CRYPTO_get_ex_new_index(EX_SSL_SESSION, 0, NULL, NULL, copy_nothing, NULL);
+    return attachment_index >= 0 && connection_index >= 0 && use_index >= 0 && removed_index >= 0;
+}

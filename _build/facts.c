@@ -1,0 +1,191 @@
+/* The policy of a handshake, and the facts that only the live connection knows and OpenSSL's DER drops. */
+enum {
+    CTRL_GET_GROUPS = 90,
+    CTRL_GET_PEER_TMP_KEY = 109,
+    CTRL_GET_EC_POINT_FORMATS = 111,
+    CTRL_GET_CHAIN_CERTS = 115,
+    CTRL_GET_EXTMS_SUPPORT = 122,
+    CTRL_GET_MIN_PROTO_VERSION = 130,
+    CTRL_GET_MAX_PROTO_VERSION = 131,
+    CTRL_GET_NEGOTIATED_GROUP = 134,
+    GROUP_UNKNOWN_TO_OPENSSL = 0x1000000,
+    GROUPS_MOST = 64,
+    SUITES_MOST = 128,
+    SERVERNAME_MOST = 255,
+    VERIFY_PEER = 1
+};
+#define OP_NO_ENCRYPT_THEN_MAC (UINT64_C(1) << 19)
+
+static void digest_suites(SSL *ssl, unsigned char *digest) {
+    uint16_t suites[SUITES_MOST];
+    OPENSSL_STACK *listed = SSL_get_ciphers(ssl);
+    int count = listed != NULL ? OPENSSL_sk_num(listed) : 0;
+    if (count > SUITES_MOST)
+        count = SUITES_MOST;
+    for (int i = 0; i < count; i++)
+        suites[i] = SSL_CIPHER_get_protocol_id(OPENSSL_sk_value(listed, i));
+    EVP_Digest(suites, (size_t)count * sizeof *suites, digest, NULL, EVP_sha256(), NULL);
+}
+
+static int checks_a_name(X509_VERIFY_PARAM *param) {
+    char *address;
+    if (ossl.X509_VERIFY_PARAM_get0_host == NULL || ossl.X509_VERIFY_PARAM_get1_ip_asc == NULL)
+        return -1;
+    if (X509_VERIFY_PARAM_get0_host(param, 0) != NULL)
+        return 1;
+    address = X509_VERIFY_PARAM_get1_ip_asc(param);
+    CRYPTO_free(address, "", 0);
+    return address != NULL;
+}
+
+static int trust_objects(SSL_CTX *ctx) {
+    OPENSSL_STACK *objects = X509_STORE_get0_objects(SSL_CTX_get_cert_store(ctx));
+    return objects != NULL ? OPENSSL_sk_num(objects) : -1;
+}
+
+static void sslsession_read_policy(SSL *ssl, sslsession_policy *policy) {
+    SSL_CTX *ctx = SSL_get_SSL_CTX(ssl);
+    X509_VERIFY_PARAM *param = SSL_get0_param(ssl);
+    X509 *own = SSL_get_certificate(ssl);
+    memset(policy, 0, sizeof *policy);
+    policy->context = sslsession_context_id(ctx);
+    policy->server = SSL_is_server(ssl);
+    policy->verify_mode = SSL_get_verify_mode(ssl);
+    policy->depth = X509_VERIFY_PARAM_get_depth(param);
+    policy->verify_flags = X509_VERIFY_PARAM_get_flags(param);
+    policy->host_flags = X509_VERIFY_PARAM_get_hostflags(param);
+    policy->name_checked = checks_a_name(param);
+    policy->security_level = SSL_get_security_level(ssl);
+    policy->min_version = (int)SSL_ctrl(ssl, CTRL_GET_MIN_PROTO_VERSION, 0, NULL);
+    policy->max_version = (int)SSL_ctrl(ssl, CTRL_GET_MAX_PROTO_VERSION, 0, NULL);
+    policy->options = SSL_get_options(ssl);
+    if (OpenSSL_version_num() < 0x30000000L)
+        policy->options &= UINT32_MAX;
+    policy->trust_objects = trust_objects(ctx);
+    digest_suites(ssl, policy->ciphers);
+    if (own != NULL)
+        policy->has_certificate = X509_digest(own, EVP_sha256(), policy->certificate, NULL);
+}
+
+/* Whether this connection runs under the very policy, context and trust that the facts were captured under. */
+static int sslsession_same_policy(SSL *ssl, sslsession_facts *facts) {
+    sslsession_policy here;
+    sslsession_read_policy(ssl, &here);
+    return memcmp(&here, &facts->policy, sizeof here) == 0;
+}
+
+/* The named group as OpenSSL numbers it (a NID, or 0x1000000 and the IANA id), 0 for none. */
+static int negotiated_group(SSL *ssl) {
+    int group = (int)SSL_ctrl(ssl, CTRL_GET_NEGOTIATED_GROUP, 0, NULL);
+    EVP_PKEY *key = NULL;
+    char name[64];
+    if (group != 0 || !SSL_ctrl(ssl, CTRL_GET_PEER_TMP_KEY, 0, &key) || key == NULL)
+        return group;
+    if (ossl.EVP_PKEY_get_group_name != NULL && EVP_PKEY_get_group_name(key, name, sizeof name, NULL))
+        group = OBJ_txt2nid(name);
+    EVP_PKEY_free(key);
+    return group;
+}
+
+static int point_format(SSL *ssl) {
+    const unsigned char *formats = NULL;
+    long count = SSL_ctrl(ssl, CTRL_GET_EC_POINT_FORMATS, 0, &formats);
+    if (count <= 0 || formats == NULL)
+        return 0;
+    return memchr(formats, 0, (size_t)count) != NULL ? 0 : -1;
+}
+
+static void peer_offers(SSL *ssl, sslsession_facts *facts) {
+    int total, hash, sign, both;
+    unsigned char low, high;
+    if (facts->policy.server) {
+        total = (int)SSL_ctrl(ssl, CTRL_GET_GROUPS, 0, NULL);
+        if (total > 0 && total <= GROUPS_MOST)
+            facts->groups_count = (int)SSL_ctrl(ssl, CTRL_GET_GROUPS, 0, facts->groups);
+    }
+    total = SSL_get_sigalgs(ssl, 0, NULL, NULL, NULL, NULL, NULL);
+    for (int i = 0; i < total && facts->sigalgs_count < GROUPS_MOST; i++)
+        if (SSL_get_sigalgs(ssl, i, &sign, &hash, &both, &low, &high))
+            facts->sigalgs[facts->sigalgs_count++] = (uint16_t)(high << 8 | low);
+}
+
+static OPENSSL_STACK *shared_chain(OPENSSL_STACK *chain) {
+    return chain != NULL && OPENSSL_sk_num(chain) > 0 ? X509_chain_up_ref(chain) : NULL;
+}
+
+static void certificates(SSL *ssl, SSL_SESSION *session, struct connection *connection, sslsession_facts *facts) {
+    OPENSSL_STACK *chain = NULL;
+    EVP_PKEY *key = SSL_get_privatekey(ssl);
+    facts->own = SSL_get_certificate(ssl);
+    if (facts->own != NULL)
+        X509_up_ref(facts->own);
+    if (facts->own != NULL && SSL_ctrl(ssl, CTRL_GET_CHAIN_CERTS, 0, &chain))
+        facts->own_chain = shared_chain(chain);
+    if (key != NULL) {
+        facts->key_type = EVP_PKEY_get_base_id(key);
+        facts->key_bits = EVP_PKEY_get_bits(key);
+    }
+    facts->peer = SSL_SESSION_get0_peer(session);
+    if (facts->peer != NULL)
+        X509_up_ref(facts->peer);
+    facts->peer_chain = shared_chain(SSL_get_peer_cert_chain(ssl));
+    if (facts->reused && connection != NULL && connection->chain != NULL) {
+        sslsession_chain_free(facts->peer_chain);
+        facts->peer_chain = shared_chain(connection->chain);
+    }
+    facts->verified_chain = shared_chain(SSL_get0_verified_chain(ssl));
+}
+
+static void sslsession_facts_free(sslsession_facts *facts) {
+    if (facts == NULL)
+        return;
+    if (facts->own != NULL)
+        X509_free(facts->own);
+    if (facts->peer != NULL)
+        X509_free(facts->peer);
+    sslsession_chain_free(facts->own_chain);
+    sslsession_chain_free(facts->peer_chain);
+    sslsession_chain_free(facts->verified_chain);
+    free(facts);
+}
+
+/* Everything at once, by up-ref and copy, so that nothing in it can change or go; NULL where memory is out. */
+static sslsession_facts *sslsession_capture(SSL *ssl, SSL_SESSION *session) {
+    sslsession_facts *facts = calloc(1, sizeof *facts);
+    struct connection *connection = connection_of(ssl);
+    const unsigned char *alpn = NULL;
+    unsigned int alpn_length = 0;
+    const char *name;
+    if (facts == NULL)
+        return NULL;
+    if (connection != NULL && connection->begun)
+        facts->policy = connection->policy;
+    else
+        sslsession_read_policy(ssl, &facts->policy);
+    facts->reused = SSL_session_reused(ssl);
+    facts->verify_result = (int)SSL_get_verify_result(ssl);
+    if (facts->reused)
+        facts->earned = connection != NULL && connection->offered && connection->earned;
+    else
+        facts->earned = (facts->policy.verify_mode & VERIFY_PEER) != 0 && facts->verify_result == 0;
+    facts->curve = negotiated_group(ssl);
+    facts->extended_master_secret = (int)SSL_ctrl(ssl, CTRL_GET_EXTMS_SUPPORT, 0, NULL);
+    facts->encrypt_then_mac = -1;
+    if (connection != NULL && connection->begun)
+        facts->encrypt_then_mac = connection->saw_encrypt_then_mac
+            && !(facts->policy.server && (facts->policy.options & OP_NO_ENCRYPT_THEN_MAC));
+    facts->point_format = point_format(ssl);
+    peer_offers(ssl, facts);
+    SSL_get0_alpn_selected(ssl, &alpn, &alpn_length);
+    if (alpn != NULL && alpn_length <= sizeof facts->alpn) {
+        facts->alpn_length = (int)alpn_length;
+        memcpy(facts->alpn, alpn, alpn_length);
+    }
+    name = SSL_get_servername(ssl, 0);
+    if (name != NULL && strlen(name) <= SERVERNAME_MOST) {
+        facts->has_servername = 1;
+        strcpy(facts->servername, name);
+    }
+    certificates(ssl, session, connection, facts);
+    return facts;
+}

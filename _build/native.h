@@ -1,0 +1,102 @@
+/* Our own C, as Python sees it. Callbacks into Python carry an error value of their own in _callbacks.py. */
+
+/* loader.c: the interpreter's own libssl and libcrypto */
+int sslsession_load(const char *);
+const char *sslsession_load_error(void);
+int sslsession_symbol_count(void);
+const char *sslsession_symbol_name(int);
+const char *sslsession_symbol_since(int);
+int sslsession_symbol_found(int);
+int sslsession_library_path(const char *, char *, int);
+int sslsession_read_memory(const void *, void *, size_t);
+
+/* events.c: what Python hears later, never while OpenSSL calls */
+typedef struct {
+    int kind;
+    uint64_t context;
+    SSL_SESSION *session;
+} sslsession_event;
+int sslsession_next_event(sslsession_event *, int);
+void sslsession_wake_events(void);
+int sslsession_events_queued(void);
+
+/* facts.c: the policy a handshake ran under, and what only the live connection knows */
+typedef struct {
+    uint64_t context;
+    int server;
+    int verify_mode;
+    int depth;
+    int security_level;
+    int name_checked;
+    int min_version;
+    int max_version;
+    int trust_objects;
+    int has_certificate;
+    unsigned int host_flags;
+    uint64_t verify_flags;
+    uint64_t options;
+    unsigned char ciphers[32];
+    unsigned char certificate[32];
+} sslsession_policy;
+typedef struct {
+    sslsession_policy policy;
+    int reused;
+    int earned;
+    int verify_result;
+    int curve;
+    int extended_master_secret;
+    int encrypt_then_mac;
+    int point_format;
+    int key_type;
+    int key_bits;
+    int groups_count;
+    int sigalgs_count;
+    int alpn_length;
+    int has_servername;
+    int groups[64];
+    uint16_t sigalgs[64];
+    unsigned char alpn[255];
+    char servername[256];
+    X509 *own;
+    OPENSSL_STACK *own_chain;
+    X509 *peer;
+    OPENSSL_STACK *peer_chain;
+    OPENSSL_STACK *verified_chain;
+} sslsession_facts;
+sslsession_facts *sslsession_capture(SSL *, SSL_SESSION *);
+void sslsession_facts_free(sslsession_facts *);
+void sslsession_chain_free(OPENSSL_STACK *);
+void sslsession_read_policy(SSL *, sslsession_policy *);
+int sslsession_same_policy(SSL *, sslsession_facts *);
+
+/* connection.c: what hangs on OpenSSL's objects */
+int sslsession_prepare(void);
+uint64_t sslsession_context_id(SSL_CTX *);
+
+/* slots.c: the callback slots that the one attachment of each SSL_CTX owns */
+void sslsession_open_gate(int);
+int sslsession_watch(SSL_CTX *, int);
+int sslsession_watched(SSL_CTX *);
+extern "Python" int sslsession_py_new(uint64_t, SSL *, SSL_SESSION *);
+extern "Python" SSL_SESSION *sslsession_py_get(uint64_t, SSL *, const unsigned char *, int);
+extern "Python" SSL_SESSION *sslsession_py_offer(uint64_t, SSL *);
+
+/* offers.c: what is offered on a connection, and the single use of TLS 1.3 tickets */
+typedef struct ticket_use sslsession_use;
+sslsession_use *sslsession_use_new(void);
+void sslsession_use_free(sslsession_use *);
+int sslsession_use_spent(sslsession_use *);
+int sslsession_offer(SSL *, SSL_SESSION *, sslsession_use *, OPENSSL_STACK *, int);
+int sslsession_bind(SSL_SESSION *, sslsession_use *);
+int sslsession_follow(SSL *);
+int sslsession_begun(SSL *);
+void sslsession_set_reason(SSL *, int);
+int sslsession_get_reason(SSL *);
+int sslsession_connection_flags(SSL *);
+
+/* verify.c: the stored chain against a connection's own trust, name and dates */
+int sslsession_verify_again(SSL *, X509 *, OPENSSL_STACK *, int *);
+int sslsession_leaf_in_date(SSL_SESSION *, int64_t);
+
+/* bench.c: the same handshakes with no Python between them */
+int sslsession_bench(SSL_CTX *, SSL_CTX *, const char *, SSL_SESSION **, int, int, int *);

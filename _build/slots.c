@@ -1,0 +1,96 @@
+/* The callback slots of an SSL_CTX. Each slot is taken when somebody wants it; what stood in it is kept and called, and
+ * put back when nobody wants it any more. A slot that another library took over meanwhile stays as that library left it. */
+static void sslsession_open_gate(int open) { atomic_swap(&gate, open); }
+
+/* After sni_callback chose another SSL_CTX, OpenSSL still calls the first one's callbacks: home, not the current one. */
+static struct attachment *attachment_for(SSL *ssl) {
+    struct connection *connection = connection_of(ssl);
+    if (connection != NULL && connection->home != NULL)
+        return connection->home;
+    return attachment_of(SSL_get_SSL_CTX(ssl));
+}
+
+static int wanted(struct attachment *attachment, int what) {
+    return attachment != NULL && (atomic_read(&attachment->wants) & what) && atomic_read(&gate);
+}
+
+static int on_new(SSL *ssl, SSL_SESSION *session) {
+    struct attachment *attachment = attachment_for(ssl);
+    int taken = 0;
+    if (attachment != NULL && attachment->previous_new != NULL)
+        taken = attachment->previous_new(ssl, session);
+    if (wanted(attachment, WANT_NEW) && !sslsession_py_new(attachment->id, ssl, session))
+        SSL_CTX_remove_session(attachment->ctx, session);
+    return taken;
+}
+
+static SSL_SESSION *on_get(SSL *ssl, const unsigned char *id, int length, int *copy) {
+    struct attachment *attachment = attachment_for(ssl);
+    SSL_SESSION *session = NULL;
+    if (wanted(attachment, WANT_GET))
+        session = sslsession_py_get(attachment->id, ssl, id, length);
+    if (session != NULL)
+        *copy = 0;
+    else if (attachment != NULL && attachment->previous_get != NULL)
+        session = attachment->previous_get(ssl, id, length, copy);
+    return session;
+}
+
+/* OpenSSL calls for one session more than once (evicted, then its connection dropped): the first time counts. */
+static int first_removal(SSL_SESSION *session) {
+    int first;
+    lock();
+    first = SSL_SESSION_get_ex_data(session, removed_index) == NULL
+        && SSL_SESSION_set_ex_data(session, removed_index, &removal_reported);
+    unlock();
+    return first;
+}
+
+static void on_remove(SSL_CTX *ctx, SSL_SESSION *session) {
+    struct attachment *attachment = attachment_of(ctx);
+    if (wanted(attachment, WANT_REMOVE) && first_removal(session) && SSL_SESSION_up_ref(session))
+        push_event(EVENT_REMOVED, attachment->id, session);
+    if (attachment != NULL && attachment->previous_remove != NULL)
+        attachment->previous_remove(ctx, session);
+}
+
+#define TAKE(slot, kind, getter, setter, ours)                                                                       \
+    do {                                                                                                             \
+        kind current = getter(ctx);                                                                                  \
+        if (want && current != ours) {                                                                               \
+            attachment->slot = current;                                                                              \
+            setter(ctx, ours);                                                                                       \
+        } else if (!want && current == ours) {                                                                       \
+            setter(ctx, attachment->slot);                                                                           \
+            attachment->slot = NULL;                                                                                 \
+        }                                                                                                            \
+    } while (0)
+
+/* Sets what Python wants to hear of this context (WANT_ bits; 0: nothing, and the slots are put back): 1, or 0
+ * where memory is out. */
+static int sslsession_watch(SSL_CTX *ctx, int wants) {
+    struct attachment *attachment = make_attachment(ctx);
+    int changed, want;
+    if (attachment == NULL)
+        return 0;
+    lock();
+    changed = attachment->installed ^ (wants != 0 ? wants | ~WANT_ANY : 0);
+    attachment->installed = wants != 0 ? wants | ~WANT_ANY : 0;
+    attachment->heard_of |= wants != 0;
+    atomic_swap(&attachment->wants, wants);
+    if ((changed & WANT_NEW) && ((want = wants & WANT_NEW), 1))
+        TAKE(previous_new, new_session_cb, SSL_CTX_sess_get_new_cb, SSL_CTX_sess_set_new_cb, on_new);
+    if ((changed & WANT_REMOVE) && ((want = wants & WANT_REMOVE), 1))
+        TAKE(previous_remove, remove_session_cb, SSL_CTX_sess_get_remove_cb, SSL_CTX_sess_set_remove_cb, on_remove);
+    if ((changed & WANT_GET) && ((want = wants & WANT_GET), 1))
+        TAKE(previous_get, get_session_cb, SSL_CTX_sess_get_get_cb, SSL_CTX_sess_set_get_cb, on_get);
+    if ((changed & ~WANT_ANY) && ((want = wants != 0), 1))
+        TAKE(previous_info, info_cb, SSL_CTX_get_info_callback, SSL_CTX_set_info_callback, on_info);
+    unlock();
+    return 1;
+}
+
+static int sslsession_watched(SSL_CTX *ctx) {
+    struct attachment *attachment = attachment_of(ctx);
+    return attachment != NULL ? atomic_read(&attachment->wants) : 0;
+}

@@ -1,0 +1,194 @@
+"""One ``Attachment`` for each ``SSL_CTX``: it owns OpenSSL's callback slots there and serves whoever joins.
+
+Its C side hangs on the ``SSL_CTX`` as ex_data and is freed with it (``connection.c``, ``slots.c``); this side is found
+by a number that no other ``SSL_CTX`` ever gets, and lives until its last user leaves or the ``SSL_CTX`` is freed, which
+can be long after the Python context went. A user's callables stay reachable as long: one that refers to the context
+keeps it alive until it leaves.
+
+Locks: ``_lock`` guards who has joined, and nothing is called under it that could call back. Fact 70 of CPython 3.13 and
+newer: ``_ssl`` holds a mutex of the connection while OpenSSL calls us, so a user may read a connection's settings and
+session, and must not read, write or shut down that very connection.
+"""
+
+from __future__ import annotations
+
+import os
+import ssl
+import threading
+import weakref
+from typing import Any, Callable, Optional
+
+from sslsession import _borrow, _callbacks, _envelope, _events
+from sslsession._libssl import ffi, lib
+from sslsession.session import Session
+
+WANT_NEW, WANT_REMOVE, WANT_GET, WANT_OFFER = 1, 2, 4, 8
+GET_CACHE_MODE, SET_CACHE_MODE = 45, 44
+CACHE_CLIENT, CACHE_SERVER, CACHE_NO_INTERNAL_STORE = 0x001, 0x002, 0x200
+
+NewUser = Callable[[_borrow.Owner, Session], Optional[bool]]
+RemoveUser = Callable[[Optional[ssl.SSLContext], Session], None]
+GetUser = Callable[[_borrow.Owner, bytes], Any]
+OfferUser = Callable[[_borrow.Borrowed], Optional[Any]]
+
+
+class User:
+    """Somebody who joined an attachment; what is None is not wanted."""
+
+    new: NewUser | None = None
+    remove: RemoveUser | None = None
+    get: GetUser | None = None
+    offer: OfferUser | None = None
+
+    @property
+    def wants(self) -> int:
+        """The C side's bits."""
+        return (
+            (WANT_NEW if self.new else 0)
+            | (WANT_REMOVE if self.remove else 0)
+            | (WANT_GET if self.get else 0)
+            | (WANT_OFFER if self.offer else 0)
+        )
+
+
+_lock = threading.Lock()
+
+
+class Attachment:
+    """The Python side of one ``SSL_CTX``'s callbacks."""
+
+    def __init__(self, context: ssl.SSLContext, number: int) -> None:
+        self.number = number
+        self.context = weakref.ref(context)
+        self.users: tuple[User, ...] = ()
+        self._cache_mode: int | None = None
+
+    # Joining and leaving
+
+    @classmethod
+    def join(cls, context: ssl.SSLContext, user: User) -> Attachment:
+        """Adds a user to the attachment of the ``SSL_CTX`` that connections of ``context`` really use."""
+        context = _borrow.true_context(context)
+        pointer = _borrow.context_pointer(context)
+        number = lib.sslsession_context_id(pointer)
+        if not number:
+            raise MemoryError("OpenSSL has no memory left for the context's attachment")
+        with _lock:
+            attachment = _callbacks.handlers.get(number)
+            if not isinstance(attachment, Attachment):
+                attachment = _callbacks.handlers[number] = cls(context, number)
+            attachment.users = (*attachment.users, user)
+            attachment._tell_openssl(context)
+        if user.remove is not None:
+            _events.listen()
+        return attachment
+
+    def leave(self, user: User) -> None:
+        """Takes a user out; after the last one, the slots are as they were found."""
+        _events.drain()
+        context = self.context()
+        with _lock:
+            self.users = tuple(other for other in self.users if other is not user)
+            if context is not None:
+                self._tell_openssl(context)
+            if not self.users:
+                _callbacks.handlers.pop(self.number, None)
+            nobody_listens = not any(
+                other.remove for handler in _callbacks.handlers.values() for other in getattr(handler, "users", ())
+            )
+        if nobody_listens:
+            _events.stop_listening()
+
+    def _tell_openssl(self, context: ssl.SSLContext) -> None:
+        wants = 0
+        for user in self.users:
+            wants |= user.wants
+        pointer = _borrow.context_pointer(context)
+        self._set_cache_mode(pointer, context.protocol, bool(wants & WANT_NEW))
+        if not lib.sslsession_watch(pointer, wants):
+            raise MemoryError("OpenSSL has no memory left for the context's attachment")
+
+    def _set_cache_mode(self, pointer: Any, protocol: int, wanted: bool) -> None:
+        """OpenSSL tells of new sessions only in the cache mode of its side; a client needs no cache inside OpenSSL."""
+        if wanted and self._cache_mode is None:
+            self._cache_mode = mode = lib.SSL_CTX_ctrl(pointer, GET_CACHE_MODE, 0, ffi.NULL)
+            if protocol == ssl.PROTOCOL_TLS_CLIENT:
+                mode |= CACHE_CLIENT | CACHE_NO_INTERNAL_STORE
+            elif protocol == ssl.PROTOCOL_TLS_SERVER:
+                mode |= CACHE_SERVER
+            else:
+                mode |= CACHE_CLIENT | CACHE_SERVER
+            lib.SSL_CTX_ctrl(pointer, SET_CACHE_MODE, mode, ffi.NULL)
+        elif not wanted and self._cache_mode is not None:
+            lib.SSL_CTX_ctrl(pointer, SET_CACHE_MODE, self._cache_mode, ffi.NULL)
+            self._cache_mode = None
+
+    # What OpenSSL calls, through _callbacks
+
+    def on_new(self, handle: Any, pointer: Any) -> bool:
+        """A session came; False where a user refuses it."""
+        borrowed = _borrow.borrow_pointer(handle)
+        name = getattr(borrowed.owner, "server_hostname", None)
+        session = Session._copy_of(pointer, handle=handle, name=name)
+        kept = True
+        for user in self.users:
+            if user.new is not None and user.new(borrowed.owner, session) is False:
+                kept = False
+        return kept
+
+    def on_get(self, handle: Any, session_id: bytes) -> Any:
+        """A session for a client that proposed this id, or NULL."""
+        borrowed = _borrow.borrow_pointer(handle)
+        for user in self.users:
+            found = user.get(borrowed.owner, session_id) if user.get is not None else None
+            if found is not None:
+                return lib.SSL_SESSION_dup(_session_of(found)._pointer)
+        return ffi.NULL
+
+    def on_offer(self, handle: Any) -> Any:
+        """A session for a client's handshake that begins now, or NULL."""
+        borrowed = _borrow.borrow_pointer(handle)
+        for user in self.users:
+            offered = user.offer(borrowed) if user.offer is not None else None
+            if offered is not None:
+                return offered
+        return ffi.NULL
+
+    def on_removed(self, pointer: Any) -> None:
+        """OpenSSL removed a session, some time ago."""
+        session = Session._copy_of(pointer)
+        context = self.context()
+        for user in self.users:
+            if user.remove is not None:
+                user.remove(context, session)
+
+
+def _session_of(found: Any) -> Session:
+    if isinstance(found, Session):
+        return found
+    if isinstance(found, (bytes, bytearray, memoryview)):
+        data = bytes(found)
+        return Session.from_bytes(data) if _envelope.is_envelope(data) else Session.from_der(data)
+    raise TypeError(f"a get hook returns a Session, its bytes, or None, not {type(found).__name__}")
+
+
+def _on_removed_event(event: Any) -> None:
+    attachment = _callbacks.handlers.get(event.context)
+    if isinstance(attachment, Attachment):
+        attachment.on_removed(event.session)
+
+
+def _on_context_gone(event: Any) -> None:
+    with _lock:
+        _callbacks.handlers.pop(event.context, None)
+
+
+def _new_lock_after_fork() -> None:
+    global _lock
+    _lock = threading.Lock()
+
+
+_events.receivers[_events.REMOVED] = _on_removed_event
+_events.receivers[_events.CONTEXT_GONE] = _on_context_gone
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_new_lock_after_fork)

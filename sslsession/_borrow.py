@@ -1,0 +1,190 @@
+"""``SSL *`` and ``SSL_CTX *`` out of ssl's own objects, and the proof that they are what they seem.
+
+CPython keeps ``SSL_CTX *`` right behind the object header of ``_ssl._SSLContext``, and ``SSL *`` one pointer further
+in ``_ssl._SSLSocket``; PyPy shows both as cdata. Nothing promises that, so a throw-away context and ``SSLObject`` prove
+it once, before the first use. A candidate is first read through the kernel (a wild address is an error there, not a
+fault) and must hold what only the real object holds; OpenSSL's functions are asked after that.
+
+The pointers are borrowed: they live as long as the Python object does, so whoever uses one holds that object.
+"""
+
+from __future__ import annotations
+
+import _ssl
+import ctypes
+import ssl
+import sys
+import threading
+from typing import Any, NamedTuple, Optional, Union
+
+from sslsession import _libssl
+from sslsession._libssl import ffi, lib
+from sslsession.errors import SessionError, UnsupportedInterpreter
+
+Owner = Optional[Union[ssl.SSLSocket, ssl.SSLObject]]
+PYPY = sys.implementation.name == "pypy"
+POINTER = ffi.sizeof("void *")
+CONTEXT_OFFSET = object.__basicsize__
+SSL_OFFSET = CONTEXT_OFFSET + POINTER
+CONNECTION_KINDS = (
+    "an ssl.SSLSocket, an ssl.SSLObject, a TLSConnection, an asyncio transport or writer "
+    '(get_extra_info("ssl_object")), or an object with a .sock (http.client, ftplib, smtplib, ...)'
+)
+_lock = threading.Lock()
+_verdict: str | None = None
+
+
+class Borrowed(NamedTuple):
+    """A connection's pointer, the object that keeps it alive, and the socket or SSLObject people know."""
+
+    ssl: Any
+    keeper: Any
+    owner: Owner
+
+
+def prove() -> None:
+    """Raises :class:`UnsupportedInterpreter` unless this process's pointers were proved; the proof is made once."""
+    global _verdict
+    if _verdict is None:
+        with _lock:
+            if _verdict is None:
+                _verdict = _libssl.explain() or _describe_failure(_try_proof())
+    if _verdict:
+        raise UnsupportedInterpreter(_verdict)
+
+
+def _describe_failure(failure: str) -> str:
+    if not failure:
+        return ""
+    return (
+        f"sslsession cannot prove where this interpreter keeps its OpenSSL pointers: {failure} "
+        f"(found {_libssl.path_of() or 'a libssl'} through {_libssl.found_by}). {_libssl.ADVICE}"
+    )
+
+
+def _try_proof() -> str:
+    """Why the pointers cannot be trusted; empty where they can."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    connection = context.wrap_bio(ssl.MemoryBIO(), ssl.MemoryBIO())
+    keeper = connection._sslobj  # type: ignore[attr-defined]
+    if not PYPY and not _structure_holds(context, keeper):
+        return "what stands there is no SSL_CTX of this libssl, or no SSL of that SSL_CTX"
+    ctx, handle = _context_at(context), _ssl_at(keeper)
+    running = ffi.string(lib.OpenSSL_version(0)).decode()
+    if lib.SSL_CTX_get_ssl_method(ctx) != lib.TLS_client_method():
+        return "the context's method belongs to another copy of libssl"
+    if lib.SSL_get_SSL_CTX(handle) != ctx:
+        return "the connection does not name its context"
+    if not PYPY and int(ffi.cast("uintptr_t", lib.SSL_get_ex_data(handle, 0))) != id(keeper):
+        return "the connection does not name its Python object"
+    if running != ssl.OPENSSL_VERSION:
+        return f"this libssl is {running}, and ssl uses {ssl.OPENSSL_VERSION}"
+    return ""
+
+
+def _structure_holds(context: ssl.SSLContext, keeper: Any) -> bool:
+    ctx = _word(id(context) + CONTEXT_OFFSET)
+    handle = _word(id(keeper) + SSL_OFFSET)
+    method = int(ffi.cast("uintptr_t", lib.TLS_client_method()))
+    return bool(ctx and handle) and _holds(ctx, 4, method) and _holds(handle, 512, ctx)
+
+
+def _word(address: int) -> int:
+    target = ffi.new("uintptr_t *")
+    read = lib.sslsession_read_memory(ffi.cast("void *", address), target, POINTER)
+    return target[0] if read and target[0] % POINTER == 0 else 0
+
+
+def _holds(address: int, words: int, value: int) -> bool:
+    """Whether ``value`` is among the ``words`` words at ``address``, as far as they can be read."""
+    target = ffi.new("uintptr_t[]", words)
+    while words and not lib.sslsession_read_memory(ffi.cast("void *", address), target, words * POINTER):
+        words //= 2
+    return value in list(target)[:words]
+
+
+def _context_at(context: Any) -> Any:
+    if PYPY:
+        return ffi.cast("SSL_CTX *", context.ctx)
+    return ffi.cast("SSL_CTX **", id(context) + CONTEXT_OFFSET)[0]
+
+
+def _ssl_at(keeper: Any) -> Any:
+    if PYPY:
+        return ffi.cast("SSL *", keeper.ssl)
+    return ffi.cast("SSL **", id(keeper) + SSL_OFFSET)[0]
+
+
+def context_pointer(context: ssl.SSLContext) -> Any:
+    """The ``SSL_CTX *`` of ``context``, for as long as it lives.
+
+    Errors: ``TypeError`` for anything but an ``ssl.SSLContext``; :class:`UnsupportedInterpreter`.
+    """
+    prove()
+    if not isinstance(context, _ssl._SSLContext):
+        raise TypeError(f"an ssl.SSLContext is needed, not {type(context).__name__}")
+    return _context_at(context)
+
+
+def true_context(context: ssl.SSLContext) -> ssl.SSLContext:
+    """The context whose ``SSL_CTX`` the connections of ``context`` really use.
+
+    ``truststore.SSLContext`` is an ``SSLContext`` whose own ``SSL_CTX`` is never used: a throw-away connection tells.
+    Errors: :class:`SessionError` where that cannot be told.
+    """
+    pointer = context_pointer(context)
+    server = context.protocol == ssl.PROTOCOL_TLS_SERVER
+    name = "localhost" if not server and context.check_hostname else None
+    trial = context.wrap_bio(ssl.MemoryBIO(), ssl.MemoryBIO(), server_side=server, server_hostname=name)
+    inner = trial.context
+    borrowed = borrow(trial)
+    if lib.SSL_get_SSL_CTX(borrowed.ssl) != context_pointer(inner):
+        raise SessionError(
+            f"{type(context).__name__} hides the SSL_CTX that its connections use, so sslsession cannot attach to it. "
+            "Attach to the ssl.SSLContext inside it."
+        )
+    return context if context_pointer(inner) == pointer else inner
+
+
+def borrow(connection: Any) -> Borrowed:
+    """The ``SSL *`` behind whatever holds a TLS connection: see ``CONNECTION_KINDS``.
+
+    Errors: ``TypeError`` where nothing of ssl's is behind it; :class:`SessionError` where the socket has no TLS object
+    (not connected yet, or closed); :class:`UnsupportedInterpreter`.
+    """
+    prove()
+    owner = connection if isinstance(connection, (ssl.SSLSocket, ssl.SSLObject)) else _unwrap(connection)
+    keeper = owner._sslobj
+    if keeper is None:
+        raise SessionError("the socket has no TLS connection: it is not connected yet, or was closed or unwrapped")
+    return Borrowed(_ssl_at(keeper), keeper, owner)
+
+
+def _unwrap(connection: Any) -> Any:
+    seen = connection
+    for _ in range(4):
+        if isinstance(seen, (ssl.SSLSocket, ssl.SSLObject)):
+            return seen
+        ask = getattr(seen, "get_extra_info", None)
+        inner = ask("ssl_object") if callable(ask) else getattr(seen, "sock", None)
+        if inner is None:
+            break
+        seen = inner
+    raise TypeError(
+        f"no ssl connection is behind {type(connection).__name__}: give {CONNECTION_KINDS}. "
+        "pyOpenSSL's connections belong to another OpenSSL."
+    )
+
+
+def borrow_pointer(handle: Any) -> Borrowed:
+    """The same, from inside a callback that OpenSSL makes while a method of the connection runs."""
+    keeper = _keeper_of(handle)
+    return Borrowed(handle, keeper, keeper.owner if keeper is not None else None)
+
+
+def _keeper_of(handle: Any) -> Any:
+    if PYPY:
+        return None
+    address = int(ffi.cast("uintptr_t", lib.SSL_get_ex_data(handle, 0)))
+    return ctypes.cast(address, ctypes.py_object).value if address else None

@@ -1,0 +1,130 @@
+"""Where C enters Python, and what becomes of an exception on its way back.
+
+An exception cannot travel through OpenSSL. Each entry returns its error value instead, which fails closed: nothing is
+resumed, nothing is kept. The exception is raised again by the call of ours that led there (``reraising``), where there
+is one on this thread; else it goes to ``sys.unraisablehook`` and is counted. KeyboardInterrupt is delivered again.
+
+At the interpreter's exit the C gate closes before Python goes: a callback that comes later finds nobody at home.
+"""
+
+from __future__ import annotations
+
+import _thread
+import atexit
+import contextlib
+import functools
+import sys
+import threading
+import traceback
+from types import SimpleNamespace
+from typing import Any, Callable, Iterator, Protocol
+
+from sslsession import _libssl
+from sslsession._libssl import ffi, lib
+
+
+class Handler(Protocol):
+    """What an attachment does when OpenSSL calls."""
+
+    def on_new(self, handle: Any, pointer: Any) -> bool:
+        """A session came: whether it is to be kept."""
+
+    def on_get(self, handle: Any, session_id: bytes) -> Any:
+        """A session by its id, as a pointer with a reference for OpenSSL, or NULL."""
+
+    def on_offer(self, handle: Any) -> Any:
+        """A session to offer, as a pointer with a reference for the caller, or NULL."""
+
+
+handlers: dict[int, Handler] = {}
+_thread_state = threading.local()
+_counted = {"callback_errors": 0}
+
+
+def callback_errors() -> int:
+    """How many exceptions of hooks and stores were reported rather than raised, in this process."""
+    return _counted["callback_errors"]
+
+
+@contextlib.contextmanager
+def reraising() -> Iterator[None]:
+    """Raises, at the end of the block, the first exception of a callback that the block led to on this thread."""
+    outer = getattr(_thread_state, "kept", None)
+    kept: list[BaseException] = []
+    _thread_state.kept = kept
+    try:
+        yield
+    finally:
+        _thread_state.kept = outer
+        if kept:
+            raise kept[0]
+
+
+def report(error: BaseException, where: str) -> None:
+    """Hands an exception that nobody can be given to ``sys.unraisablehook``, or on: see the module."""
+    if isinstance(error, KeyboardInterrupt):
+        _thread.interrupt_main()
+        return
+    kept = getattr(_thread_state, "kept", None)
+    if kept is not None:
+        kept.append(error)
+        return
+    _counted["callback_errors"] += 1
+    if sys.unraisablehook is sys.__unraisablehook__:
+        print(f"Exception ignored in {where}:", file=sys.stderr)
+        traceback.print_exception(type(error), error, error.__traceback__, file=sys.stderr)
+    else:
+        sys.unraisablehook(
+            SimpleNamespace(
+                exc_type=type(error),
+                exc_value=error,
+                exc_traceback=error.__traceback__,
+                err_msg=f"Exception ignored in {where}",
+                object=None,
+            )
+        )
+
+
+def _entry(error: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Registers a function as the Python side of the ``extern "Python"`` of its name."""
+
+    def register(function: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(function)
+        def guarded(*arguments: Any) -> Any:
+            try:
+                return function(*arguments)
+            except BaseException as caught:
+                report(caught, f"a callback of sslsession ({function.__name__})")
+                return error
+
+        ffi.def_extern(name=function.__name__, error=error)(guarded)
+        return guarded
+
+    return register
+
+
+@_entry(error=0)
+def sslsession_py_new(context: int, handle: Any, pointer: Any) -> int:
+    handler = handlers.get(context)
+    return 1 if handler is None else int(handler.on_new(handle, pointer))
+
+
+@_entry(error=ffi.NULL)
+def sslsession_py_get(context: int, handle: Any, session_id: Any, length: int) -> Any:
+    handler = handlers.get(context)
+    return ffi.NULL if handler is None else handler.on_get(handle, bytes(ffi.buffer(session_id, length)))
+
+
+@_entry(error=ffi.NULL)
+def sslsession_py_offer(context: int, handle: Any) -> Any:
+    handler = handlers.get(context)
+    return ffi.NULL if handler is None else handler.on_offer(handle)
+
+
+def _close_gate() -> None:
+    lib.sslsession_open_gate(0)
+
+
+if _libssl.problem is None:
+    lib.sslsession_open_gate(1)
+    atexit.register(_close_gate)

@@ -1,0 +1,91 @@
+"""Which TLS 1.3 tickets this process has used, and which sessions a fatal alert withdrew.
+
+Both are known by a digest, never by their bytes. All copies of a ticket share one ``ticket_use`` in C, which the first
+handshake to begin wins; this ledger finds it again for a copy that is read from bytes later.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import threading
+from collections import OrderedDict
+from typing import Any, Generic, TypeVar
+
+from sslsession import _events
+from sslsession._libssl import ffi, lib
+
+REMEMBERED = 65_536
+Value = TypeVar("Value")
+
+
+class Remembered(Generic[Value]):
+    """A bounded map from digests that forgets its oldest."""
+
+    def __init__(self, most: int = REMEMBERED) -> None:
+        self._most = most
+        self._kept: OrderedDict[bytes, Value] = OrderedDict()
+
+    def get(self, digest: bytes) -> Value | None:
+        return self._kept.get(digest)
+
+    def put(self, digest: bytes, value: Value) -> Value:
+        self._kept[digest] = value
+        if len(self._kept) > self._most:
+            self._kept.popitem(last=False)
+        return value
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+
+_lock = threading.Lock()
+_uses: Remembered[Any] = Remembered()
+_withdrawn: Remembered[bool] = Remembered()
+
+
+def identity(pointer: Any) -> bytes:
+    """What names a session here: SHA-256 of its ticket, or of its id where it has none."""
+    data, size = ffi.new("unsigned char **"), ffi.new("size_t *")
+    lib.SSL_SESSION_get0_ticket(pointer, data, size)
+    if size[0]:
+        return hashlib.sha256(b"ticket" + bytes(ffi.buffer(data[0], size[0]))).digest()
+    length = ffi.new("unsigned int *")
+    session_id = lib.SSL_SESSION_get_id(pointer, length)
+    return hashlib.sha256(b"id" + bytes(ffi.buffer(session_id, length[0]))).digest()
+
+
+def use_of(digest: bytes) -> Any:
+    """The one ``sslsession_use *`` that all copies of a ticket share."""
+    with _lock:
+        use = _uses.get(digest)
+        if use is None:
+            use = _uses.put(digest, ffi.gc(lib.sslsession_use_new(), lib.sslsession_use_free))
+        return use
+
+
+def is_spent(digest: bytes) -> bool:
+    """Whether a handshake of this process began with the ticket."""
+    use = _uses.get(digest)
+    return use is not None and bool(lib.sslsession_use_spent(use))
+
+
+def is_withdrawn(digest: bytes) -> bool:
+    """Whether a connection of the session died of a fatal alert."""
+    _events.drain()
+    return _withdrawn.get(digest) is not None
+
+
+def _on_withdrawn(event: Any) -> None:
+    with _lock:
+        _withdrawn.put(identity(event.session), True)
+
+
+def _new_lock_after_fork() -> None:
+    global _lock
+    _lock = threading.Lock()
+
+
+_events.receivers[_events.WITHDRAWN] = _on_withdrawn
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_new_lock_after_fork)

@@ -1,0 +1,181 @@
+"""``get_session``, ``set_session`` and ``why_not_resumed``: a session from one connection to the next."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from sslsession import _borrow, _certificates, _ledger
+from sslsession._libssl import ffi, lib
+from sslsession.errors import InvalidSession, SessionError, SessionExpired, SessionMismatch
+from sslsession.resumption import FORCEABLE, TLS1_3, Candidate, Reason, refusal
+from sslsession.session import Session
+
+VERIFY_PEER = 1
+BEGUN, OFFERED, SAW_PSK, SAW_TICKET = 2, 4, 8, 16
+ERRORS: dict[Reason, type[SessionError]] = {
+    Reason.NOT_RESUMABLE: InvalidSession,
+    Reason.EXPIRED: SessionExpired,
+    Reason.TICKET_USED: SessionExpired,
+    Reason.WITHDRAWN: SessionExpired,
+}
+ADVICE = {
+    Reason.NOT_RESUMABLE: "Take it after a first read: TLS 1.3 servers send tickets after the handshake.",
+    Reason.EXPIRED: "Connect without it.",
+    Reason.TICKET_USED: "Take a new session from the connection that used it, or use a hook to get every ticket.",
+    Reason.WITHDRAWN: "Connect without it.",
+    Reason.NAME_MISMATCH: "Use it for that name, or pass force=True if both names are one server's.",
+    Reason.CERTIFICATE_CHANGED: "Connect without it, or pass force=True to go on under the old identity.",
+    Reason.TRUST_FAILED: "Connect without it; force=True would skip verification.",
+}
+
+
+def get_session(conn: Any) -> Session | None:
+    """A copy of the connection's session; None where it has none.
+
+    conn: an ``SSLSocket``, an ``SSLObject``, a ``TLSConnection``, anything with ``get_extra_info("ssl_object")``, or
+    anything with a ``.sock``. On a TLS 1.3 client the session is resumable after the first ticket was read, and shows
+    the last ticket; :class:`SessionHooks` tells of each. A copy stays good when the connection is dropped, and a fatal
+    alert withdraws it.
+
+    Source: SSL_get1_session(3). Errors: ``TypeError`` where no connection of ssl's is behind ``conn``;
+    :class:`SessionError` where it is not connected; :class:`UnsupportedInterpreter`.
+    """
+    borrowed = _borrow.borrow(conn)
+    lib.sslsession_follow(borrowed.ssl)
+    pointer = lib.SSL_get1_session(borrowed.ssl)
+    if pointer == ffi.NULL:
+        return None
+    try:
+        name = getattr(borrowed.owner, "server_hostname", None)
+        return Session._copy_of(pointer, handle=borrowed.ssl, name=name)
+    finally:
+        lib.SSL_SESSION_free(pointer)
+
+
+def set_session(conn: Any, session: Session, *, force: bool = False) -> None:
+    """Offers a session on a client's connection whose handshake has not begun.
+
+    Wrap the socket with ``do_handshake_on_connect=False``, set the session, then call ``do_handshake()``. The server
+    decides: ``conn.session_reused`` tells, and :func:`why_not_resumed` says why not. A session that this context did not
+    earn itself (it came from bytes, or from another context) is verified again first: its chain against this context's
+    trust, this connection's name, and today's date. ``force=True`` passes name, certificate and trust, and nothing else.
+
+    Source: SSL_set_session(3), RFC 8446 4.6.1 and C.4. Errors: ``TypeError``; :class:`SessionError` once the handshake
+    began, or on a server; :class:`SessionMismatch` for another name, another client certificate, or trust that does not
+    hold here; :class:`SessionExpired` past its lifetime, for a TLS 1.3 ticket that was used, and after a fatal alert;
+    :class:`InvalidSession` where it cannot be resumed.
+    """
+    if not isinstance(session, Session):
+        raise TypeError(f"a sslsession.Session is needed, not {type(session).__name__}: see get_session(conn)")
+    borrowed = _borrow.borrow(conn)
+    handle = borrowed.ssl
+    if lib.SSL_is_server(handle):
+        raise SessionError("set_session is for clients; a server resumes through its cache or its tickets")
+    if lib.sslsession_begun(handle):
+        raise SessionError(
+            "the handshake began already: wrap the socket with do_handshake_on_connect=False, "
+            "call set_session, then do_handshake()"
+        )
+    digest = _ledger.identity(session._pointer)
+    reason, detail = _refusal(session, borrowed, digest)
+    if reason is None or (force and reason in FORCEABLE):
+        earned = _earned_here(session, handle)
+        if not earned and not force and lib.SSL_get_verify_mode(handle) & VERIFY_PEER:
+            reason, detail = _verify_again(session, handle)
+            earned = reason is None
+    if reason is not None and not (force and reason in FORCEABLE):
+        lib.sslsession_set_reason(handle, reason)
+        raise ERRORS.get(reason, SessionMismatch)(f"{reason}{detail}. {ADVICE[reason]}")
+    _offer(session, handle, digest, earned=earned and reason is None)
+
+
+def _refusal(session: Session, borrowed: _borrow.Borrowed, digest: bytes) -> tuple[Reason | None, str]:
+    now = int(time.time())
+    name, here = session.server_name, getattr(borrowed.owner, "server_hostname", None)
+    candidate = Candidate(
+        resumable=session.is_resumable,
+        expires_at=session.expires_at,
+        leaf_in_date=bool(lib.sslsession_leaf_in_date(session._pointer, now)),
+        withdrawn=_ledger.is_withdrawn(digest),
+        spent=session.single_use and _ledger.is_spent(digest),
+        name=name,
+        name_here=here,
+        same_certificate=_same_certificate(session, borrowed.ssl),
+    )
+    reason = refusal(candidate, now)
+    return reason, f" ({name!r}, and this connection is for {here!r})" if reason is Reason.NAME_MISMATCH else ""
+
+
+def _same_certificate(session: Session, handle: Any) -> bool:
+    """Whether this side shows the certificate that the session was made with; unknown of a session from DER alone."""
+    if session._native is not None and lib.sslsession_same_policy(handle, session._native):
+        return True
+    policy = session.policy
+    if policy is None:
+        return True
+    here = ffi.new("sslsession_policy *")
+    lib.sslsession_read_policy(handle, here)
+    return policy.certificate == (bytes(ffi.buffer(here.certificate)) if here.has_certificate else None)
+
+
+def _earned_here(session: Session, handle: Any) -> bool:
+    """Whether this very context, its settings and trust unchanged, verified the handshake that made the session."""
+    native = session._native
+    return native is not None and bool(native.earned) and bool(lib.sslsession_same_policy(handle, native))
+
+
+def _verify_again(session: Session, handle: Any) -> tuple[Reason | None, str]:
+    leaf = lib.SSL_SESSION_get0_peer(session._pointer)
+    if leaf == ffi.NULL:
+        return Reason.TRUST_FAILED, " (it holds no certificate to verify again)"
+    error = ffi.new("int *")
+    if lib.sslsession_verify_again(handle, leaf, _chain(session), error):
+        return None, ""
+    text = ffi.string(lib.X509_verify_cert_error_string(error[0])).decode()
+    if session._native is None and session._facts is None:
+        text += "; DER and PEM keep the leaf alone, Session.to_bytes() keeps the chain"
+    return Reason.TRUST_FAILED, f" ({text})"
+
+
+def _chain(session: Session) -> Any:
+    """The peer's chain as ``STACK_OF(X509) *``, alive while the session or the returned object is; NULL without one."""
+    if session._native is not None:
+        return session._native.peer_chain
+    return _certificates.stack(session._facts.peer_chain) if session._facts is not None else ffi.NULL
+
+
+def _offer(session: Session, handle: Any, digest: bytes, *, earned: bool) -> None:
+    copy = lib.SSL_SESSION_dup(session._pointer)
+    if copy == ffi.NULL:
+        raise MemoryError("OpenSSL could not copy the session")
+    use = _ledger.use_of(digest) if session.single_use else ffi.NULL
+    if not lib.sslsession_offer(handle, copy, use, _chain(session), earned):
+        lib.ERR_clear_error()
+        raise SessionError("OpenSSL refused the session: it is of a protocol version that this connection cannot have")
+
+
+def why_not_resumed(conn: Any) -> Reason:
+    """Why the connection was not resumed; ``Reason.RESUMED`` where it was. ``str()`` of it is a sentence.
+
+    What nobody watched is ``Reason.NOT_OBSERVED``, never a guess: attach a hook or a cache to the context, or use
+    :func:`set_session`, before the handshake begins. Errors: as :func:`get_session`.
+    """
+    handle = _borrow.borrow(conn).ssl
+    if lib.SSL_in_init(handle):
+        return Reason.NOT_CONNECTED
+    if lib.SSL_session_reused(handle):
+        return Reason.RESUMED
+    kept = lib.sslsession_get_reason(handle)
+    if kept:
+        return Reason(kept)
+    flags = lib.sslsession_connection_flags(handle)
+    if not flags & BEGUN:
+        return Reason.NOT_OBSERVED
+    if not lib.SSL_is_server(handle):
+        return Reason.SERVER_DECLINED if flags & OFFERED else Reason.NO_SESSION_OFFERED
+    if flags & (SAW_PSK | SAW_TICKET):
+        return Reason.SESSION_UNKNOWN
+    return Reason.NO_SESSION_OFFERED if lib.SSL_version(handle) >= TLS1_3 else Reason.NOT_OBSERVED
+
+

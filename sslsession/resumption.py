@@ -1,0 +1,123 @@
+"""The rules of resumption. Everything that decides whether a session may be used lives here, and nothing here does I/O.
+
+A session proves one thing: that whoever holds it took part in, or was given, an earlier handshake. A resumed handshake
+checks no certificate, no name, no date and no revocation. So a session may be used only where its first handshake would
+have succeeded again today:
+
+* It is resumable: the server gave an id or a ticket, and the connection did not die of a fatal alert
+  (RFC 5246 7.2.2; RFC 8446 6.2).
+* It is in time: its age is below its lifetime, below the server's hint, and in TLS 1.3 below seven days whatever the
+  server says (RFC 8446 4.6.1; RFC 5077 3.3). The peer's certificate is still in date.
+* A TLS 1.3 ticket is used once (RFC 8446 C.4): twice lets an onlooker link the connections, and two connections would
+  share early data.
+* It is for the same name, compared without case (RFC 6066 3; CVE-2016-5419, CVE-2021-22890, CVE-2026-48928).
+* It was earned under the policy that holds now, in the very context that made it; or its chain is verified again,
+  against this context's trust, name and dates (CVE-2024-0853; design decision 6).
+* This side's own certificate is the same, or none (CVE-2016-5419, CVE-2026-8932): the session carries that identity.
+
+Time is passed in, in seconds since the epoch.
+"""
+
+from __future__ import annotations
+
+import enum
+from typing import NamedTuple
+
+TLS1_3 = 0x0304
+WEEK = 7 * 24 * 3600
+
+
+class Reason(enum.IntEnum):
+    """Why a connection was resumed or was not; ``str()`` is a sentence."""
+
+    RESUMED = 1
+    NOT_CONNECTED = 2
+    NO_SESSION_OFFERED = 3
+    NOT_RESUMABLE = 4
+    EXPIRED = 5
+    TICKET_USED = 6
+    WITHDRAWN = 7
+    NAME_MISMATCH = 8
+    CERTIFICATE_CHANGED = 9
+    TRUST_FAILED = 10
+    POLICY_CHANGED = 11
+    SERVER_DECLINED = 12
+    SESSION_UNKNOWN = 13
+    NOT_OBSERVED = 14
+
+    def __str__(self) -> str:
+        return SENTENCES[self]
+
+
+SENTENCES = {
+    Reason.RESUMED: "resumed",
+    Reason.NOT_CONNECTED: "the handshake is not done",
+    Reason.NO_SESSION_OFFERED: "no session was offered",
+    Reason.NOT_RESUMABLE: "the session cannot be resumed: the server gave neither an id nor a ticket yet",
+    Reason.EXPIRED: "the session, or the certificate in it, is past its lifetime",
+    Reason.TICKET_USED: "the TLS 1.3 ticket was used already",
+    Reason.WITHDRAWN: "the session's connection died of a fatal alert, which withdraws the session",
+    Reason.NAME_MISMATCH: "the session was earned for another host name",
+    Reason.CERTIFICATE_CHANGED: "the session was earned with another client certificate",
+    Reason.TRUST_FAILED: "the session's certificate chain does not hold under this context's trust",
+    Reason.POLICY_CHANGED: "the context's settings changed since the session was earned",
+    Reason.SERVER_DECLINED: "a session was offered and the server made a full handshake",
+    Reason.SESSION_UNKNOWN: "the client offered a session that this server does not know or does not accept",
+    Reason.NOT_OBSERVED: "nobody watched this handshake: attach to the context, or use set_session, before it begins",
+}
+FORCEABLE = frozenset({Reason.NAME_MISMATCH, Reason.CERTIFICATE_CHANGED, Reason.TRUST_FAILED, Reason.POLICY_CHANGED})
+"""What ``force=True`` passes: name and trust, and nothing else."""
+
+
+class Candidate(NamedTuple):
+    """What is known of a session and of the connection that it is to be offered on."""
+
+    resumable: bool
+    expires_at: int
+    leaf_in_date: bool
+    withdrawn: bool
+    spent: bool
+    name: str | None
+    name_here: str | None
+    same_certificate: bool
+
+
+def lifetime(version: int, timeout: int, hint: int | None) -> int:
+    """For how many seconds from its making a session lives. hint: of its ticket; None without one."""
+    if version >= TLS1_3:
+        return max(0, min(timeout, WEEK if hint is None else hint, WEEK))
+    return max(0, min(timeout, hint)) if hint else max(0, timeout)
+
+
+def expires_at(version: int, made_at: int, timeout: int, hint: int | None) -> int:
+    """The first second at which the session is not to be offered any more."""
+    return made_at + lifetime(version, timeout, hint)
+
+
+def ticket_expiry(version: int, made_at: int, timeout: int, hint: int) -> int:
+    """When a ticket dies by its lifetime hint; 0 means now in TLS 1.3 and unspecified before (RFC 5077 3.3)."""
+    if version >= TLS1_3:
+        return made_at + min(hint, WEEK)
+    return made_at + (hint or timeout)
+
+
+def canonical_name(name: str | None) -> str | None:
+    """A host name as it is compared: lower case, no dot at its end."""
+    return name.lower().rstrip(".") if name else None
+
+
+def refusal(candidate: Candidate, now: int) -> Reason | None:
+    """Why the session may not be offered; None where it may, if its trust holds."""
+    if candidate.withdrawn:
+        return Reason.WITHDRAWN
+    if not candidate.resumable:
+        return Reason.NOT_RESUMABLE
+    if now >= candidate.expires_at or not candidate.leaf_in_date:
+        return Reason.EXPIRED
+    if candidate.spent:
+        return Reason.TICKET_USED
+    if candidate.name is not None and canonical_name(candidate.name) != canonical_name(candidate.name_here):
+        return Reason.NAME_MISMATCH
+    if not candidate.same_certificate:
+        return Reason.CERTIFICATE_CHANGED
+    return None

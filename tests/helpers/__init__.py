@@ -1,0 +1,1 @@
+"""What the tests are made with: certificates, joined peers, real programs, children."""
