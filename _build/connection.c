@@ -2,13 +2,14 @@
  * connection's record on an SSL, and on an SSL_SESSION its ticket's use and whether its removal was reported. Never a
  * table keyed by address: the address of a dead SSL_CTX is the next one's. */
 enum { EX_SSL, EX_SSL_CTX, EX_SSL_SESSION };
-enum { WANT_NEW = 1, WANT_REMOVE = 2, WANT_GET = 4, WANT_OFFER = 8, WANT_ANY = 15 };
+enum { WANT_NEW = 1, WANT_REMOVE = 2, WANT_GET = 4, WANT_OFFER = 8, SLOT_INFO = 16 };
 
 struct attachment {
     uint64_t id;
     SSL_CTX *ctx;
     atomic_word wants;
     int installed;
+    int buried;
     int heard_of;
     new_session_cb previous_new;
     remove_session_cb previous_remove;
@@ -20,6 +21,7 @@ struct connection {
     struct attachment *home;
     info_cb previous_info;
     int followed;
+    int late;
     int begun;
     int offered;
     int earned;
@@ -36,7 +38,7 @@ struct ticket_use {
     atomic_word spent;
 };
 
-static int attachment_index = -1, connection_index = -1, use_index = -1, removed_index = -1;
+static int attachment_index = -1, connection_index = -1, use_index = -1, removed_index = -1, offer_index = -1;
 static char removal_reported;
 
 static void sslsession_chain_free(OPENSSL_STACK *chain) {
@@ -121,12 +123,13 @@ static struct connection *make_connection(SSL *ssl) {
 
 /* Makes the ex_data indexes, once a process: 1, or 0 where OpenSSL has none left. */
 static int sslsession_prepare(void) {
-    if (removed_index >= 0)
+    if (offer_index >= 0)
         return 1;
     survive_fork();
     attachment_index = CRYPTO_get_ex_new_index(EX_SSL_CTX, 0, NULL, NULL, NULL, free_attachment);
     connection_index = CRYPTO_get_ex_new_index(EX_SSL, 0, NULL, NULL, copy_nothing, free_connection);
     use_index = CRYPTO_get_ex_new_index(EX_SSL_SESSION, 0, NULL, NULL, copy_nothing, free_use);
     removed_index = CRYPTO_get_ex_new_index(EX_SSL_SESSION, 0, NULL, NULL, copy_nothing, NULL);
-    return attachment_index >= 0 && connection_index >= 0 && use_index >= 0 && removed_index >= 0;
+    offer_index = CRYPTO_get_ex_new_index(EX_SSL_SESSION, 0, NULL, NULL, copy_nothing, NULL);
+    return attachment_index >= 0 && connection_index >= 0 && use_index >= 0 && removed_index >= 0 && offer_index >= 0;
 }

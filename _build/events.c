@@ -1,20 +1,25 @@
-/* A queue from OpenSSL's callbacks to Python. Pushing takes no GIL and waits for nobody; popping is Python's, later.
- * remove_cb may run with the context's lock held while another thread holds the GIL and waits for that lock. */
+/* Queues from OpenSSL's callbacks to Python. Pushing takes no GIL and waits for nobody; popping is Python's, later.
+ * remove_cb may run with the context's lock held while another thread holds the GIL and waits for that lock.
+ * Removals and the end of their context stay in order in a queue of their own, since people's hooks hear of them. */
 enum { EVENT_NONE, EVENT_REMOVED, EVENT_CONTEXT_GONE, EVENT_WITHDRAWN };
+enum { QUEUE_REMOVALS, QUEUE_WITHDRAWALS, QUEUES };
 enum { WITHDRAWN_MOST = 65536 };
 
 struct queued {
     sslsession_event event;
     struct queued *next;
 };
-static struct queued *queue_first, *queue_last;
-static int queue_length;
+static struct {
+    struct queued *first, *last;
+    atomic_word length;
+} queues[QUEUES];
 static atomic_word gate;
 
 /* Takes over the event's reference to its session. */
 static void push_event(int kind, uint64_t context, SSL_SESSION *session) {
     struct queued *item = NULL;
-    if (atomic_read(&gate) && !(kind == EVENT_WITHDRAWN && queue_length >= WITHDRAWN_MOST))
+    int which = kind == EVENT_WITHDRAWN ? QUEUE_WITHDRAWALS : QUEUE_REMOVALS;
+    if (atomic_read(&gate) && !(kind == EVENT_WITHDRAWN && atomic_read(&queues[which].length) >= WITHDRAWN_MOST))
         item = calloc(1, sizeof *item);
     if (item == NULL) {
         if (session != NULL)
@@ -25,28 +30,27 @@ static void push_event(int kind, uint64_t context, SSL_SESSION *session) {
     item->event.context = context;
     item->event.session = session;
     lock();
-    if (queue_last != NULL)
-        queue_last->next = item;
+    if (queues[which].last != NULL)
+        queues[which].last->next = item;
     else
-        queue_first = item;
-    queue_last = item;
-    queue_length++;
-    wake_all();
+        queues[which].first = item;
+    queues[which].last = item;
+    atomic_add(&queues[which].length, 1);
+    if (which == QUEUE_REMOVALS)
+        wake_all();
     unlock();
 }
 
-/* The oldest event, its session's reference with it; waits up to `milliseconds` for one. Returns its kind, 0 for none. */
-static int sslsession_next_event(sslsession_event *event, int milliseconds) {
+/* The oldest event of a queue, its session's reference with it. Returns its kind, 0 for none. */
+static int sslsession_next_event(int which, sslsession_event *event) {
     struct queued *item;
     lock();
-    if (queue_first == NULL && milliseconds > 0)
-        wait_for_event(milliseconds);
-    item = queue_first;
+    item = queues[which].first;
     if (item != NULL) {
-        queue_first = item->next;
-        if (queue_first == NULL)
-            queue_last = NULL;
-        queue_length--;
+        queues[which].first = item->next;
+        if (queues[which].first == NULL)
+            queues[which].last = NULL;
+        atomic_add(&queues[which].length, -1);
     }
     unlock();
     if (item == NULL) {
@@ -58,10 +62,18 @@ static int sslsession_next_event(sslsession_event *event, int milliseconds) {
     return event->kind;
 }
 
+/* Waits up to `milliseconds` for a removal, or until woken. */
+static void sslsession_await_removal(int milliseconds) {
+    lock();
+    if (queues[QUEUE_REMOVALS].first == NULL)
+        wait_for_event(milliseconds);
+    unlock();
+}
+
 static void sslsession_wake_events(void) {
     lock();
     wake_all();
     unlock();
 }
 
-static int sslsession_events_queued(void) { return queue_length; }
+static int sslsession_events_queued(int which) { return (int)atomic_read(&queues[which].length); }

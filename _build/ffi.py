@@ -43,7 +43,7 @@ class Function(NamedTuple):
 
 
 def functions(header: str) -> list[Function]:
-    """Each function that ``header`` declares; a line that is neither a function, a typedef nor a comment is an error."""
+    """Each function that ``header`` declares; a line that is no function, typedef or comment is an error."""
     found = []
     for line in re.sub(r"/\*.*?\*/", "", header, flags=re.S).splitlines():
         if not line.strip() or line.startswith("typedef "):
@@ -62,16 +62,12 @@ def caller(function: Function) -> str:
     named = ", ".join(f"{kind} a{number}" for number, kind in enumerate(function.parameters)) or "void"
     given = ", ".join(f"a{number}" for number in range(len(function.parameters)))
     result = "" if function.returns.strip() == "void" else "return "
-    return (
-        f"static inline {function.returns}{function.name}({named}) {{ {result}ossl.{function.name}({given}); }}"
-    )
+    return f"static inline {function.returns}{function.name}({named}) {{ {result}ossl.{function.name}({given}); }}"
 
 
 def table(declared: list[Function]) -> str:
     """The C text of the slots, the list that the loader fills, and the callers."""
-    slots = "\n".join(
-        f"    {f.returns}(*{f.name})({', '.join(f.parameters) or 'void'});" for f in declared
-    )
+    slots = "\n".join(f"    {f.returns}(*{f.name})({', '.join(f.parameters) or 'void'});" for f in declared)
     rows = "\n".join(
         '    {{"{}", {}, {}, (void **)&ossl.{}}},'.format(
             f.name,
@@ -94,9 +90,7 @@ def build() -> FFI:
     ours = (HERE / "native.h").read_text()
     declared = functions(bound)
     typedefs = "\n".join(line for line in bound.splitlines() if line.startswith("typedef "))
-    plain = "\n".join(
-        f"{f.returns}{f.name}({', '.join(f.parameters) or 'void'});" for f in declared
-    )
+    plain = "\n".join(f"{f.returns}{f.name}({', '.join(f.parameters) or 'void'});" for f in declared)
     builder = FFI()
     builder.cdef("\n".join((typedefs, plain, ours)))
     header = OURS.sub(r"static \1", ours)

@@ -16,9 +16,10 @@ typedef struct {
     uint64_t context;
     SSL_SESSION *session;
 } sslsession_event;
-int sslsession_next_event(sslsession_event *, int);
+int sslsession_next_event(int, sslsession_event *);
+void sslsession_await_removal(int);
 void sslsession_wake_events(void);
-int sslsession_events_queued(void);
+int sslsession_events_queued(int);
 
 /* facts.c: the policy a handshake ran under, and what only the live connection knows */
 typedef struct {

@@ -5,10 +5,12 @@ enum {
     EXTENSION_ENCRYPT_THEN_MAC = 22,
     EXTENSION_SESSION_TICKET = 35,
     EXTENSION_PRE_SHARED_KEY = 41,
+    CB_WRITE = 0x08,
     CB_HANDSHAKE_START = 0x10,
     CB_ALERT = 0x4000,
     ALERT_FATAL = 2,
-    REASON_TICKET_USED = 6
+    REASON_TICKET_USED = 6,
+    UNEXPECTED_EOF = 20 << 23 | 294 /* ERR_LIB_SSL, SSL_R_UNEXPECTED_EOF_WHILE_READING */
 };
 
 static sslsession_use *sslsession_use_new(void) {
@@ -43,6 +45,12 @@ static void win_the_ticket(SSL *ssl, struct connection *connection) {
     SSL_SESSION *session = SSL_get_session(ssl);
     sslsession_use *use = session != NULL ? SSL_SESSION_get_ex_data(session, use_index) : NULL;
     connection->offered = session != NULL;
+    /* Another session was set after ours, by ssl's own `session`: what we know of ours says nothing of that one. */
+    if (session != NULL && SSL_SESSION_get_ex_data(session, offer_index) != connection) {
+        connection->earned = 0;
+        sslsession_chain_free(connection->chain);
+        connection->chain = NULL;
+    }
     if (use != NULL && atomic_swap(&use->spent, 1) != 0) {
         SSL_set_session(ssl, NULL);
         connection->offered = 0;
@@ -54,7 +62,7 @@ static void win_the_ticket(SSL *ssl, struct connection *connection) {
 static void begin(SSL *ssl, struct connection *connection) {
     struct attachment *home = attachment_of(SSL_get_SSL_CTX(ssl));
     SSL_SESSION *session;
-    if (connection->begun)
+    if (connection->begun || connection->late)
         return;
     connection->begun = 1;
     connection->home = home;
@@ -73,9 +81,12 @@ static void begin(SSL *ssl, struct connection *connection) {
     win_the_ticket(ssl, connection);
 }
 
-/* A fatal alert withdraws the connection's session, copies too (RFC 5246 7.2.2; RFC 8446 6.2). */
-static void withdraw(SSL *ssl) {
+/* A fatal alert withdraws the connection's session, copies too (RFC 5246 7.2.2; RFC 8446 6.2). For a peer that closed
+ * without close_notify OpenSSL 3 sends one as well, but that withdraws nothing (RFC 5246 7.2.1). */
+static void withdraw(SSL *ssl, int written) {
     SSL_SESSION *session = SSL_is_server(ssl) ? NULL : SSL_get_session(ssl);
+    if (written && ERR_peek_last_error() == UNEXPECTED_EOF)
+        return;
     if (session != NULL && SSL_SESSION_up_ref(session))
         push_event(EVENT_WITHDRAWN, 0, session);
 }
@@ -94,10 +105,12 @@ static void on_info(const SSL *borrowed, int where, int value) {
     if (where & CB_HANDSHAKE_START) {
         if (connection == NULL)
             connection = sslsession_follow(ssl) ? connection_of(ssl) : NULL;
+        ERR_set_mark(); /* see on_new */
         if (connection != NULL)
             begin(ssl, connection);
+        ERR_pop_to_mark();
     } else if ((where & CB_ALERT) && value >> 8 == ALERT_FATAL) {
-        withdraw(ssl);
+        withdraw(ssl, where & CB_WRITE);
     }
     if (next != NULL)
         next(borrowed, where, value);
@@ -111,6 +124,7 @@ static int sslsession_follow(SSL *ssl) {
         return 0;
     if (!connection->followed) {
         connection->followed = 1;
+        connection->late = !SSL_in_before(ssl);
         set = SSL_get_info_callback(ssl);
         connection->previous_info = set != on_info ? set : NULL;
         SSL_set_info_callback(ssl, on_info);
@@ -122,7 +136,8 @@ static int sslsession_follow(SSL *ssl) {
  * ticket, else NULL. chain: the peer's, or NULL. earned: whether it was verified under this connection's policy. */
 static int sslsession_offer(SSL *ssl, SSL_SESSION *session, sslsession_use *use, OPENSSL_STACK *chain, int earned) {
     struct connection *connection = sslsession_follow(ssl) ? connection_of(ssl) : NULL;
-    int done = connection != NULL && (use == NULL || sslsession_bind(session, use)) && SSL_set_session(ssl, session);
+    int done = connection != NULL && (use == NULL || sslsession_bind(session, use))
+        && SSL_SESSION_set_ex_data(session, offer_index, connection) && SSL_set_session(ssl, session);
     if (done) {
         sslsession_chain_free(connection->chain);
         connection->chain = shared_chain(chain);

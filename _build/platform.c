@@ -1,5 +1,5 @@
-/* Locks, a condition and atomics, for POSIX and Windows. The lock is only ever held for a few instructions that call
- * nothing: neither OpenSSL nor Python can wait behind it, and a fork takes it first, so that no child inherits it held. */
+/* Locks, a condition and atomics, for POSIX and Windows. The lock is only ever held for a few instructions that wait
+ * for nothing: no other lock, no Python, no I/O. A fork takes it first, so that no child inherits it held. */
 #ifdef _WIN32
 #include <windows.h>
 static SRWLOCK mutex = SRWLOCK_INIT;
@@ -10,7 +10,7 @@ static void wake_all(void) { WakeAllConditionVariable(&arrived); }
 static void wait_for_event(int milliseconds) { SleepConditionVariableSRW(&arrived, &mutex, (DWORD)milliseconds, 0); }
 static void survive_fork(void) {}
 #define atomic_swap(where, value) InterlockedExchange((volatile LONG *)(where), (LONG)(value))
-#define atomic_add(where, value) (InterlockedExchangeAdd((volatile LONG *)(where), (LONG)(value)) + (value))
+static inline LONG atomic_add(volatile LONG *where, LONG value) { return InterlockedExchangeAdd(where, value) + value; }
 #define atomic_read(where) InterlockedCompareExchange((volatile LONG *)(where), 0, 0)
 typedef volatile LONG atomic_word;
 #else

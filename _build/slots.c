@@ -14,25 +14,34 @@ static int wanted(struct attachment *attachment, int what) {
     return attachment != NULL && (atomic_read(&attachment->wants) & what) && atomic_read(&gate);
 }
 
+/* An error that we, or Python, leave in OpenSSL's queue would fail the handshake that called us (SSL_get_error): hence
+ * the marks. */
 static int on_new(SSL *ssl, SSL_SESSION *session) {
     struct attachment *attachment = attachment_for(ssl);
-    int taken = 0;
-    if (attachment != NULL && attachment->previous_new != NULL)
-        taken = attachment->previous_new(ssl, session);
-    if (wanted(attachment, WANT_NEW) && !sslsession_py_new(attachment->id, ssl, session))
-        SSL_CTX_remove_session(attachment->ctx, session);
+    new_session_cb previous = attachment != NULL ? attachment->previous_new : NULL;
+    int taken = previous != NULL ? previous(ssl, session) : 0;
+    if (wanted(attachment, WANT_NEW)) {
+        ERR_set_mark();
+        if (!sslsession_py_new(attachment->id, ssl, session))
+            SSL_CTX_remove_session(attachment->ctx, session);
+        ERR_pop_to_mark();
+    }
     return taken;
 }
 
 static SSL_SESSION *on_get(SSL *ssl, const unsigned char *id, int length, int *copy) {
     struct attachment *attachment = attachment_for(ssl);
+    get_session_cb previous = attachment != NULL ? attachment->previous_get : NULL;
     SSL_SESSION *session = NULL;
-    if (wanted(attachment, WANT_GET))
+    if (wanted(attachment, WANT_GET)) {
+        ERR_set_mark();
         session = sslsession_py_get(attachment->id, ssl, id, length);
+        ERR_pop_to_mark();
+    }
     if (session != NULL)
         *copy = 0;
-    else if (attachment != NULL && attachment->previous_get != NULL)
-        session = attachment->previous_get(ssl, id, length, copy);
+    else if (previous != NULL)
+        session = previous(ssl, id, length, copy);
     return session;
 }
 
@@ -48,44 +57,47 @@ static int first_removal(SSL_SESSION *session) {
 
 static void on_remove(SSL_CTX *ctx, SSL_SESSION *session) {
     struct attachment *attachment = attachment_of(ctx);
+    remove_session_cb previous = attachment != NULL ? attachment->previous_remove : NULL;
     if (wanted(attachment, WANT_REMOVE) && first_removal(session) && SSL_SESSION_up_ref(session))
         push_event(EVENT_REMOVED, attachment->id, session);
-    if (attachment != NULL && attachment->previous_remove != NULL)
-        attachment->previous_remove(ctx, session);
+    if (previous != NULL)
+        previous(ctx, session);
 }
 
-#define TAKE(slot, kind, getter, setter, ours)                                                                       \
-    do {                                                                                                             \
+/* Takes one slot or gives it back. One that another library has taken over since is `buried`: ours may still be called
+ * through theirs, so taking it again could make the two call each other for ever. */
+#define MOVE(bit, slot, kind, getter, setter, ours)                                                                  \
+    if (changed & (bit)) {                                                                                           \
         kind current = getter(ctx);                                                                                  \
-        if (want && current != ours) {                                                                               \
+        if (current == ours)                                                                                         \
+            attachment->buried &= ~(bit);                                                                            \
+        if ((slots & (bit)) && current != ours && !(attachment->buried & (bit))) {                                   \
             attachment->slot = current;                                                                              \
             setter(ctx, ours);                                                                                       \
-        } else if (!want && current == ours) {                                                                       \
+        } else if (!(slots & (bit)) && current == ours) {                                                            \
             setter(ctx, attachment->slot);                                                                           \
             attachment->slot = NULL;                                                                                 \
+        } else if (!(slots & (bit))) {                                                                               \
+            attachment->buried |= (bit);                                                                             \
         }                                                                                                            \
-    } while (0)
+    }
 
 /* Sets what Python wants to hear of this context (WANT_ bits; 0: nothing, and the slots are put back): 1, or 0
  * where memory is out. */
 static int sslsession_watch(SSL_CTX *ctx, int wants) {
     struct attachment *attachment = make_attachment(ctx);
-    int changed, want;
+    int slots = wants != 0 ? wants | SLOT_INFO : 0, changed;
     if (attachment == NULL)
         return 0;
     lock();
-    changed = attachment->installed ^ (wants != 0 ? wants | ~WANT_ANY : 0);
-    attachment->installed = wants != 0 ? wants | ~WANT_ANY : 0;
+    changed = attachment->installed ^ slots;
+    attachment->installed = slots;
     attachment->heard_of |= wants != 0;
     atomic_swap(&attachment->wants, wants);
-    if ((changed & WANT_NEW) && ((want = wants & WANT_NEW), 1))
-        TAKE(previous_new, new_session_cb, SSL_CTX_sess_get_new_cb, SSL_CTX_sess_set_new_cb, on_new);
-    if ((changed & WANT_REMOVE) && ((want = wants & WANT_REMOVE), 1))
-        TAKE(previous_remove, remove_session_cb, SSL_CTX_sess_get_remove_cb, SSL_CTX_sess_set_remove_cb, on_remove);
-    if ((changed & WANT_GET) && ((want = wants & WANT_GET), 1))
-        TAKE(previous_get, get_session_cb, SSL_CTX_sess_get_get_cb, SSL_CTX_sess_set_get_cb, on_get);
-    if ((changed & ~WANT_ANY) && ((want = wants != 0), 1))
-        TAKE(previous_info, info_cb, SSL_CTX_get_info_callback, SSL_CTX_set_info_callback, on_info);
+    MOVE(WANT_NEW, previous_new, new_session_cb, SSL_CTX_sess_get_new_cb, SSL_CTX_sess_set_new_cb, on_new)
+    MOVE(WANT_REMOVE, previous_remove, remove_session_cb, SSL_CTX_sess_get_remove_cb, SSL_CTX_sess_set_remove_cb, on_remove)
+    MOVE(WANT_GET, previous_get, get_session_cb, SSL_CTX_sess_get_get_cb, SSL_CTX_sess_set_get_cb, on_get)
+    MOVE(SLOT_INFO, previous_info, info_cb, SSL_CTX_get_info_callback, SSL_CTX_set_info_callback, on_info)
     unlock();
     return 1;
 }

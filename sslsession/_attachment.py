@@ -12,6 +12,7 @@ session, and must not read, write or shut down that very connection.
 
 from __future__ import annotations
 
+import functools
 import os
 import ssl
 import threading
@@ -44,10 +45,10 @@ class User:
     def wants(self) -> int:
         """The C side's bits."""
         return (
-            (WANT_NEW if self.new else 0)
-            | (WANT_REMOVE if self.remove else 0)
-            | (WANT_GET if self.get else 0)
-            | (WANT_OFFER if self.offer else 0)
+            (WANT_NEW if self.new is not None else 0)
+            | (WANT_REMOVE if self.remove is not None else 0)
+            | (WANT_GET if self.get is not None else 0)
+            | (WANT_OFFER if self.offer is not None else 0)
         )
 
 
@@ -68,6 +69,7 @@ class Attachment:
     @classmethod
     def join(cls, context: ssl.SSLContext, user: User) -> Attachment:
         """Adds a user to the attachment of the ``SSL_CTX`` that connections of ``context`` really use."""
+        _events.sweep()
         context = _borrow.true_context(context)
         pointer = _borrow.context_pointer(context)
         number = lib.sslsession_context_id(pointer)
@@ -85,16 +87,18 @@ class Attachment:
 
     def leave(self, user: User) -> None:
         """Takes a user out; after the last one, the slots are as they were found."""
-        _events.drain()
+        _events.deliver_removals()
         context = self.context()
-        with _lock:
+        with _lock, _events.delivery:
             self.users = tuple(other for other in self.users if other is not user)
             if context is not None:
                 self._tell_openssl(context)
             if not self.users:
                 _callbacks.handlers.pop(self.number, None)
             nobody_listens = not any(
-                other.remove for handler in _callbacks.handlers.values() for other in getattr(handler, "users", ())
+                other.remove is not None
+                for handler in _callbacks.handlers.values()
+                for other in getattr(handler, "users", ())
             )
         if nobody_listens:
             _events.stop_listening()
@@ -154,13 +158,13 @@ class Attachment:
                 return offered
         return ffi.NULL
 
-    def on_removed(self, pointer: Any) -> None:
-        """OpenSSL removed a session, some time ago."""
+    def on_removed(self, pointer: Any) -> list[_events.Task]:
+        """OpenSSL removed a session, some time ago: the calls to make for it."""
         session = Session._copy_of(pointer)
         context = self.context()
-        for user in self.users:
-            if user.remove is not None:
-                user.remove(context, session)
+        return [
+            functools.partial(user.remove, context, session) for user in self.users if user.remove is not None
+        ]
 
 
 def _session_of(found: Any) -> Session:
@@ -172,15 +176,14 @@ def _session_of(found: Any) -> Session:
     raise TypeError(f"a get hook returns a Session, its bytes, or None, not {type(found).__name__}")
 
 
-def _on_removed_event(event: Any) -> None:
+def _on_removed_event(event: Any) -> list[_events.Task]:
     attachment = _callbacks.handlers.get(event.context)
-    if isinstance(attachment, Attachment):
-        attachment.on_removed(event.session)
+    return attachment.on_removed(event.session) if isinstance(attachment, Attachment) else []
 
 
-def _on_context_gone(event: Any) -> None:
-    with _lock:
-        _callbacks.handlers.pop(event.context, None)
+def _on_context_gone(event: Any) -> list[_events.Task]:
+    _callbacks.handlers.pop(event.context, None)
+    return []
 
 
 def _new_lock_after_fork() -> None:

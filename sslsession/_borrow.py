@@ -24,7 +24,7 @@ from sslsession.errors import SessionError, UnsupportedInterpreter
 Owner = Optional[Union[ssl.SSLSocket, ssl.SSLObject]]
 PYPY = sys.implementation.name == "pypy"
 POINTER = ffi.sizeof("void *")
-CONTEXT_OFFSET = object.__basicsize__
+CONTEXT_OFFSET = getattr(object, "__basicsize__", 0)
 SSL_OFFSET = CONTEXT_OFFSET + POINTER
 CONNECTION_KINDS = (
     "an ssl.SSLSocket, an ssl.SSLObject, a TLSConnection, an asyncio transport or writer "
@@ -76,7 +76,8 @@ def _try_proof() -> str:
         return "the context's method belongs to another copy of libssl"
     if lib.SSL_get_SSL_CTX(handle) != ctx:
         return "the connection does not name its context"
-    if not PYPY and int(ffi.cast("uintptr_t", lib.SSL_get_ex_data(handle, 0))) != id(keeper):
+    address = int(ffi.cast("uintptr_t", lib.SSL_get_ex_data(handle, 0)))
+    if (not PYPY and address != id(keeper)) or (PYPY and _keeper_of(handle) is not keeper):
         return "the connection does not name its Python object"
     if running != ssl.OPENSSL_VERSION:
         return f"this libssl is {running}, and ssl uses {ssl.OPENSSL_VERSION}"
@@ -154,10 +155,12 @@ def borrow(connection: Any) -> Borrowed:
     (not connected yet, or closed); :class:`UnsupportedInterpreter`.
     """
     prove()
-    owner = connection if isinstance(connection, (ssl.SSLSocket, ssl.SSLObject)) else _unwrap(connection)
+    owner: Any = connection if isinstance(connection, (ssl.SSLSocket, ssl.SSLObject)) else _unwrap(connection)
     keeper = owner._sslobj
     if keeper is None:
-        raise SessionError("the socket has no TLS connection: it is not connected yet, or was closed or unwrapped")
+        raise SessionError(
+            "the socket has no TLS connection: it is not connected yet, or was closed or unwrapped"
+        )
     return Borrowed(_ssl_at(keeper), keeper, owner)
 
 
@@ -184,7 +187,9 @@ def borrow_pointer(handle: Any) -> Borrowed:
 
 
 def _keeper_of(handle: Any) -> Any:
-    if PYPY:
+    data = lib.SSL_get_ex_data(handle, 0)
+    if data == ffi.NULL:
         return None
-    address = int(ffi.cast("uintptr_t", lib.SSL_get_ex_data(handle, 0)))
-    return ctypes.cast(address, ctypes.py_object).value if address else None
+    if PYPY:
+        return ffi.from_handle(data)
+    return ctypes.cast(int(ffi.cast("uintptr_t", data)), ctypes.py_object).value

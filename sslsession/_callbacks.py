@@ -16,8 +16,9 @@ import functools
 import sys
 import threading
 import traceback
+from collections.abc import Iterator
 from types import SimpleNamespace
-from typing import Any, Callable, Iterator, Protocol
+from typing import Any, Callable, Protocol
 
 from sslsession import _libssl
 from sslsession._libssl import ffi, lib

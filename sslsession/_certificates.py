@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, Iterable
+from collections.abc import Iterable
+from typing import Any
 
 from sslsession._libssl import ffi, lib
 from sslsession.errors import InvalidSession
@@ -31,7 +32,8 @@ def ders(stack: Any) -> tuple[bytes, ...]:
     if stack == ffi.NULL:
         return ()
     return tuple(
-        der(ffi.cast("X509 *", lib.OPENSSL_sk_value(stack, index))) for index in range(lib.OPENSSL_sk_num(stack))
+        der(ffi.cast("X509 *", lib.OPENSSL_sk_value(stack, index)))
+        for index in range(lib.OPENSSL_sk_num(stack))
     )
 
 
@@ -64,7 +66,7 @@ def name(pointer: Any) -> str:
     length = lib.X509_NAME_print_ex(memory, pointer, 0, READABLE_NAME)
     buffer = ffi.new("char[]", max(length, 0) + 1)
     lib.BIO_read(memory, buffer, max(length, 0))
-    return ffi.string(buffer).decode(errors="replace")
+    return str(ffi.string(buffer).decode(errors="replace"))
 
 
 def subject(certificate: Any) -> str:

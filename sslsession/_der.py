@@ -18,6 +18,7 @@ from sslsession._libssl import ffi, lib
 from sslsession.errors import InvalidSession
 
 FLAGS_TAG, GROUP_TAG = 13, 19
+SSL3, TLS1_3 = 0x0300, 0x0304
 LABEL = "SSL SESSION PARAMETERS"
 PEM = re.compile(rf"-----BEGIN {LABEL}-----\s+(.*?)\s*-----END {LABEL}-----", re.S)
 
@@ -40,11 +41,17 @@ def read(data: bytes) -> Any:
     pointer = lib.d2i_SSL_SESSION(ffi.NULL, position, len(data))
     lib.ERR_pop_to_mark()
     if pointer == ffi.NULL:
-        raise InvalidSession("these bytes are no session in DER, or of an OpenSSL or TLS version unknown here")
+        raise InvalidSession(
+            "these bytes are no session in DER, or of an OpenSSL or TLS version unknown here"
+        )
     left = len(data) - (position[0] - start)
     if left:
         lib.SSL_SESSION_free(pointer)
         raise InvalidSession(f"{left} bytes follow the session's DER")
+    version = lib.SSL_SESSION_get_protocol_version(pointer)
+    if not SSL3 <= version <= TLS1_3:
+        lib.SSL_SESSION_free(pointer)
+        raise InvalidSession(f"the session's protocol version, 0x{version:04x}, is not one of TLS's")
     return pointer
 
 

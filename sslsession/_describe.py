@@ -10,6 +10,7 @@ if TYPE_CHECKING:
 
 SECRETS = ("master_secret", "ticket")
 TIMES = ("time", "expires_at", "ticket_expiry_time", "last_activity")
+EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.timezone.utc)
 FIELDS = (
     "version cipher_suite cipher_spec curve server_name alpn id id_context master_secret ticket lifetime_hint "
     "ticket_expiry_time ticket_appdata time timeout expires_at last_activity is_resumable is_expired single_use "
@@ -39,16 +40,23 @@ def shown(name: str, value: Any, *, secrets: bool) -> str:
     if name in SECRETS and not secrets:
         return f"({len(value)} bytes, hidden)"
     if name in TIMES:
-        return datetime.datetime.fromtimestamp(value, datetime.timezone.utc).strftime("%Y-%m-%d %H:%M:%S UTC")
+        return _time(value)
     if isinstance(value, bytes):
         return value.hex() if len(value) <= 64 or name in SECRETS else f"({len(value)} bytes)"
     if isinstance(value, list):
         return ", ".join(_item(item) for item in value) or "-"
-    if isinstance(value, tuple):
+    if hasattr(value, "_asdict"):
         return ", ".join(f"{key}={_item(item)}" for key, item in value._asdict().items())
     if name == "policy":
         return f"{'verifies' if value.verifies else 'verifies nothing'}, digest {value.digest[:16]}"
     return str(getattr(value, "name", value)) if name != "cipher_suite" else str(value)
+
+
+def _time(value: int) -> str:
+    try:
+        return (EPOCH + datetime.timedelta(seconds=value)).strftime("%Y-%m-%d %H:%M:%S UTC")
+    except OverflowError:
+        return f"{value} s after 1970"
 
 
 def _item(item: Any) -> str:

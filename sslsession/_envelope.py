@@ -43,7 +43,9 @@ def pack(body: dict[str, Any]) -> bytes:
 def unpack(data: bytes) -> dict[str, Any]:
     """The dictionary in an envelope. Errors: :class:`InvalidSession` that says what is wrong with it."""
     if not is_envelope(data):
-        raise InvalidSession("these bytes are no session envelope: they do not begin as Session.to_bytes() writes them")
+        raise InvalidSession(
+            "these bytes are no session envelope: they do not begin as Session.to_bytes() writes them"
+        )
     if len(data) < HEADER.size:
         raise InvalidSession(f"the session envelope is cut: {len(data)} bytes, not even its header")
     _, version, length, check = HEADER.unpack_from(data)
@@ -61,7 +63,7 @@ def unpack(data: bytes) -> dict[str, Any]:
         raise InvalidSession("the session envelope is damaged: its checksum is wrong")
     try:
         value, end = _read(body, 0, 0)
-    except (IndexError, ValueError, struct.error) as error:
+    except (IndexError, TypeError, ValueError, struct.error) as error:
         raise InvalidSession("the session envelope is damaged: its body cannot be read") from error
     if end != len(body) or not isinstance(value, dict):
         raise InvalidSession("the session envelope is damaged: its body is not one dictionary")

@@ -1,7 +1,8 @@
-"""The Python end of the C queue: removals, contexts that went, sessions that a fatal alert withdrew.
+"""The Python end of the C queues: sessions that OpenSSL removed, contexts that went, sessions that an alert withdrew.
 
-OpenSSL's remove callback may run with the context's lock held, so C only queues. The queue is drained whenever this
-library is entered, and, while somebody waits for removals, by one daemon thread.
+OpenSSL's remove callback may run with the context's lock held, so C only queues. Removals are delivered by one daemon
+thread, which lives while somebody waits for them, and by whoever leaves; never in the middle of another call of a
+user's, who may hold a lock that his hook wants. Withdrawals are this library's own, and taken whenever it needs them.
 """
 
 from __future__ import annotations
@@ -14,53 +15,80 @@ from typing import Any, Callable
 from sslsession import _callbacks
 from sslsession._libssl import ffi, lib, problem
 
-REMOVED, CONTEXT_GONE, WITHDRAWN = 1, 2, 3
+REMOVED = 1
+CONTEXT_GONE = 2
+WITHDRAWN = 3
+REMOVALS = 0
+WITHDRAWALS = 1
 IDLE_MILLISECONDS = 60_000
-receivers: dict[int, Callable[[Any], None]] = {}
+Task = Callable[[], object]
+receivers: dict[int, Callable[[Any], list[Task]]] = {}
+"""By kind: what is to be done for an event, told under ``delivery`` and done without it."""
+delivery = threading.Lock()
+"""Held while an event leaves its queue and finds its hearers, so that who leaves meanwhile loses none."""
 _lock = threading.Lock()
 _listener: threading.Thread | None = None
-_listening = False
 
 
-def drain() -> None:
-    """Delivers everything that is queued now."""
-    if lib.sslsession_events_queued():
+def take_withdrawals() -> None:
+    """Takes note of every withdrawal until now."""
+    _drain(WITHDRAWALS)
+
+
+def deliver_removals() -> None:
+    """Delivers every removal until now."""
+    _drain(REMOVALS)
+
+
+def sweep() -> None:
+    """Forgets contexts that went; where a thread listens, that is its work."""
+    if _listener is None:
+        _drain(REMOVALS)
+
+
+def _drain(queue: int) -> None:
+    if lib.sslsession_events_queued(queue):
         event = ffi.new("sslsession_event *")
-        while _deliver(event, 0):
+        while _deliver(queue, event):
             pass
 
 
-def _deliver(event: Any, milliseconds: int, *, tell: bool = True) -> bool:
-    if not lib.sslsession_next_event(event, milliseconds):
-        return False
-    try:
-        receiver = receivers.get(event.kind)
-        if receiver is not None and tell:
-            receiver(event)
-    except BaseException as caught:
-        _callbacks.report(caught, "a remove hook of sslsession")
-    finally:
-        if event.session != ffi.NULL:
-            lib.SSL_SESSION_free(event.session)
-            event.session = ffi.NULL
+def _deliver(queue: int, event: Any) -> bool:
+    with delivery:
+        if not lib.sslsession_next_event(queue, event):
+            return False
+        try:
+            tasks = receivers[event.kind](event)
+        finally:
+            _let_go(event)
+    for task in tasks:
+        try:
+            task()
+        except BaseException as caught:
+            _callbacks.report(caught, "a remove hook of sslsession")
     return True
+
+
+def _let_go(event: Any) -> None:
+    if event.session != ffi.NULL:
+        lib.SSL_SESSION_free(event.session)
+        event.session = ffi.NULL
 
 
 def listen() -> None:
     """Starts the thread that delivers removals as they come, once."""
-    global _listener, _listening
+    global _listener
     with _lock:
         if _listener is None or not _listener.is_alive():
-            _listening = True
             _listener = threading.Thread(target=_run, name="sslsession-removals", daemon=True)
             _listener.start()
 
 
 def stop_listening() -> None:
-    """Ends the thread; what is still queued waits for ``drain``."""
-    global _listener, _listening
+    """Ends the thread; what is still queued waits for ``deliver_removals``."""
+    global _listener
     with _lock:
-        thread, _listener, _listening = _listener, None, False
+        thread, _listener = _listener, None
     if thread is not None and thread is not threading.current_thread():
         while thread.is_alive():
             lib.sslsession_wake_events()
@@ -68,19 +96,20 @@ def stop_listening() -> None:
 
 
 def _run() -> None:
-    event = ffi.new("sslsession_event *")
     me = threading.current_thread()
-    while _listening and _listener in (me, None):
-        _deliver(event, IDLE_MILLISECONDS)
+    while _listener is me:
+        lib.sslsession_await_removal(IDLE_MILLISECONDS)
+        deliver_removals()
 
 
 def _forget_after_fork() -> None:
     """What was queued before a fork is the parent's to deliver; the thread is the parent's too."""
-    global _lock, _listener
-    _lock = threading.Lock()
+    global _lock, _listener, delivery
+    _lock, delivery = threading.Lock(), threading.Lock()
     event = ffi.new("sslsession_event *")
-    while _deliver(event, 0, tell=False):
-        pass
+    for queue in (REMOVALS, WITHDRAWALS):
+        while lib.sslsession_next_event(queue, event):
+            _let_go(event)
     if _listener is not None:
         _listener = None
         listen()

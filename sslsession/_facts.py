@@ -111,6 +111,7 @@ POLICY_KINDS: dict[str, tuple[type, ...]] = {
     "server_name": TEXT,
     "alpn": TEXT,
 }
+WIDE = ("verify_flags", "host_flags", "options")
 LISTS: dict[str, type] = {
     "groups": int,
     "signature_schemes": int,
@@ -139,6 +140,8 @@ def _checked(plain: Any, kinds: dict[str, tuple[type, ...]]) -> dict[str, Any]:
     for name, allowed in kinds.items():
         if type(plain.get(name, kinds)) not in allowed:
             raise ValueError(f"{name} is missing or of another type")
+        if type(plain[name]) is int and not -(2**31) <= plain[name] < (2**64 if name in WIDE else 2**31):
+            raise ValueError(f"{name} is no number that OpenSSL could have given")
         if name in LISTS and not all(type(item) is LISTS[name] for item in plain[name]):
             raise ValueError(f"{name} holds a value of another type")
     key = plain.get("private_key")

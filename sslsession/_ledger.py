@@ -16,6 +16,8 @@ from sslsession import _events
 from sslsession._libssl import ffi, lib
 
 REMEMBERED = 65_536
+NAMELESS = hashlib.sha256(b"id").digest()
+"""The identity of a session with neither ticket nor id: of no session in particular."""
 Value = TypeVar("Value")
 
 
@@ -72,13 +74,16 @@ def is_spent(digest: bytes) -> bool:
 
 def is_withdrawn(digest: bytes) -> bool:
     """Whether a connection of the session died of a fatal alert."""
-    _events.drain()
+    _events.take_withdrawals()
     return _withdrawn.get(digest) is not None
 
 
-def _on_withdrawn(event: Any) -> None:
-    with _lock:
-        _withdrawn.put(identity(event.session), True)
+def _on_withdrawn(event: Any) -> list[_events.Task]:
+    digest = identity(event.session)
+    if digest != NAMELESS:
+        with _lock:
+            _withdrawn.put(digest, True)
+    return []
 
 
 def _new_lock_after_fork() -> None:

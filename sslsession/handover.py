@@ -57,9 +57,10 @@ def set_session(conn: Any, session: Session, *, force: bool = False) -> None:
     """Offers a session on a client's connection whose handshake has not begun.
 
     Wrap the socket with ``do_handshake_on_connect=False``, set the session, then call ``do_handshake()``. The server
-    decides: ``conn.session_reused`` tells, and :func:`why_not_resumed` says why not. A session that this context did not
-    earn itself (it came from bytes, or from another context) is verified again first: its chain against this context's
-    trust, this connection's name, and today's date. ``force=True`` passes name, certificate and trust, and nothing else.
+    decides: ``conn.session_reused`` tells, and :func:`why_not_resumed` says why not. A session that this context did
+    not earn itself (it came from bytes, or from another context) is verified again first: its chain against this
+    context's trust, this connection's name, and today's date. ``force=True`` passes name, certificate and trust, and
+    nothing else.
 
     Source: SSL_set_session(3), RFC 8446 4.6.1 and C.4. Errors: ``TypeError``; :class:`SessionError` once the handshake
     began, or on a server; :class:`SessionMismatch` for another name, another client certificate, or trust that does not
@@ -67,7 +68,9 @@ def set_session(conn: Any, session: Session, *, force: bool = False) -> None:
     :class:`InvalidSession` where it cannot be resumed.
     """
     if not isinstance(session, Session):
-        raise TypeError(f"a sslsession.Session is needed, not {type(session).__name__}: see get_session(conn)")
+        raise TypeError(
+            f"a sslsession.Session is needed, not {type(session).__name__}: see get_session(conn)"
+        )
     borrowed = _borrow.borrow(conn)
     handle = borrowed.ssl
     if lib.SSL_is_server(handle):
@@ -104,7 +107,10 @@ def _refusal(session: Session, borrowed: _borrow.Borrowed, digest: bytes) -> tup
         same_certificate=_same_certificate(session, borrowed.ssl),
     )
     reason = refusal(candidate, now)
-    return reason, f" ({name!r}, and this connection is for {here!r})" if reason is Reason.NAME_MISMATCH else ""
+    return (
+        reason,
+        f" ({name!r}, and this connection is for {here!r})" if reason is Reason.NAME_MISMATCH else "",
+    )
 
 
 def _same_certificate(session: Session, handle: Any) -> bool:
@@ -152,7 +158,9 @@ def _offer(session: Session, handle: Any, digest: bytes, *, earned: bool) -> Non
     use = _ledger.use_of(digest) if session.single_use else ffi.NULL
     if not lib.sslsession_offer(handle, copy, use, _chain(session), earned):
         lib.ERR_clear_error()
-        raise SessionError("OpenSSL refused the session: it is of a protocol version that this connection cannot have")
+        raise SessionError(
+            "OpenSSL refused the session: it is of a protocol version that this connection cannot have"
+        )
 
 
 def why_not_resumed(conn: Any) -> Reason:
@@ -177,5 +185,3 @@ def why_not_resumed(conn: Any) -> Reason:
     if flags & (SAW_PSK | SAW_TICKET):
         return Reason.SESSION_UNKNOWN
     return Reason.NO_SESSION_OFFERED if lib.SSL_version(handle) >= TLS1_3 else Reason.NOT_OBSERVED
-
-

@@ -24,8 +24,8 @@ class SessionHooks:
         no session of its own and does not call.
     remove(ctx, session)
         OpenSSL removed a session: it expired, was evicted, its connection was not closed cleanly, or its context was
-        freed. Called once for each session, *later*, from a thread of this library or the next call into it, never
-        while OpenSSL calls. ``ctx`` is None where the Python context is gone.
+        freed. Called once for each session, *later*: from a thread of this library, or from ``close()``. ``ctx`` is
+        None where the Python context is gone.
     get(conn, session_id)
         Servers only: a client proposed an id that is not in the internal cache. Returns a :class:`Session`, its bytes
         (``to_bytes`` or ``to_der``), or None. Not called for tickets that the server can read by itself.

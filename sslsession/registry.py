@@ -126,7 +126,7 @@ def is_ffdhe(number: int) -> bool:
 
 @functools.lru_cache(maxsize=1)
 def _groups_by_nid() -> dict[int, int]:
-    found = {}
+    found: dict[int, int] = {}
     for number, name in GROUPS.items():
         nid = lib.OBJ_txt2nid(NAMES_IN_OPENSSL.get(name, name).encode())
         if nid:

@@ -40,7 +40,9 @@ def renegotiate(conn: Any) -> None:
     """
     borrowed = _established(conn)
     if lib.SSL_version(borrowed.ssl) >= TLS1_3:
-        raise UnsupportedError("TLS 1.3 has no renegotiation: use update_keys(conn), or send_new_ticket(conn)")
+        raise UnsupportedError(
+            "TLS 1.3 has no renegotiation: use update_keys(conn), or send_new_ticket(conn)"
+        )
     _begin(lib.SSL_renegotiate, borrowed.ssl)
     _go_on(borrowed)
 

@@ -65,7 +65,9 @@ SENTENCES = {
     Reason.SESSION_UNKNOWN: "the client offered a session that this server does not know or does not accept",
     Reason.NOT_OBSERVED: "nobody watched this handshake: attach to the context, or use set_session, before it begins",
 }
-FORCEABLE = frozenset({Reason.NAME_MISMATCH, Reason.CERTIFICATE_CHANGED, Reason.TRUST_FAILED, Reason.POLICY_CHANGED})
+FORCEABLE = frozenset(
+    {Reason.NAME_MISMATCH, Reason.CERTIFICATE_CHANGED, Reason.TRUST_FAILED, Reason.POLICY_CHANGED}
+)
 """What ``force=True`` passes: name and trust, and nothing else."""
 
 

@@ -27,7 +27,25 @@ class Session:
     the session was taken.
     """
 
-    __slots__ = ("_facts_cache", "_holds", "_last_activity", "_name", "_native", "_pointer", "_resumable", "_version")
+    __slots__ = (
+        "_facts_cache",
+        "_holds",
+        "_last_activity",
+        "_name",
+        "_native",
+        "_pointer",
+        "_resumable",
+        "_version",
+    )
+
+    _pointer: Any
+    _native: Any
+    _facts_cache: _facts.Facts | None
+    _name: str | None
+    _holds: dict[bytes, bool]
+    _resumable: bool
+    _version: int
+    _last_activity: int
 
     def __init__(self, *_: object) -> None:
         raise TypeError("sessions come from get_session(conn), from_bytes(), from_der() or from_pem()")
@@ -48,7 +66,7 @@ class Session:
         self._native = native
         self._facts_cache = facts
         self._name = name
-        self._holds: dict[bytes, bool] = {}
+        self._holds = {}
         self._resumable = bool(lib.SSL_SESSION_is_resumable(pointer))
         self._version = lib.SSL_SESSION_get_protocol_version(pointer)
         self._last_activity = int(time.time()) if last_activity is None else last_activity
@@ -108,7 +126,9 @@ class Session:
     def master_secret(self) -> bytes:
         """Secret. 48 bytes; in TLS 1.3 the resumption secret, as long as the suite's hash (RFC 8446 4.6.1)."""
         buffer = ffi.new("unsigned char[]", MASTER_KEY_MOST)
-        return bytes(ffi.buffer(buffer, lib.SSL_SESSION_get_master_key(self._pointer, buffer, MASTER_KEY_MOST)))
+        return bytes(
+            ffi.buffer(buffer, lib.SSL_SESSION_get_master_key(self._pointer, buffer, MASTER_KEY_MOST))
+        )
 
     @property
     def ticket(self) -> bytes | None:
@@ -121,7 +141,9 @@ class Session:
     def ticket_expiry_time(self) -> int | None:
         """Epoch seconds: when the ticket's lifetime hint ends (at most 7 days on in TLS 1.3); None without a ticket."""
         hint = self.lifetime_hint
-        return None if hint is None else resumption.ticket_expiry(self._version, self.time, self.timeout, hint)
+        return (
+            None if hint is None else resumption.ticket_expiry(self._version, self.time, self.timeout, hint)
+        )
 
     @property
     def last_activity(self) -> int:
@@ -193,7 +215,7 @@ class Session:
 
     @property
     def ecc_curves(self) -> list[Code]:
-        """Live, servers: every group the client supports, in its order (SSL_get1_groups); a client never learns them."""
+        """Live, servers: every group the client supports, in its order (SSL_get1_groups); clients never learn."""
         return [registry.group(number) for number in self._facts.groups] if self._facts else []
 
     @property
@@ -209,7 +231,11 @@ class Session:
     @property
     def signature_algorithms(self) -> list[Code]:
         """Live: the signature schemes the peer supports (SSL_get_sigalgs); empty where it did not say."""
-        return [registry.signature_scheme(number) for number in self._facts.signature_schemes] if self._facts else []
+        return (
+            [registry.signature_scheme(number) for number in self._facts.signature_schemes]
+            if self._facts
+            else []
+        )
 
     @property
     def encrypt_then_mac(self) -> bool | None:
@@ -392,7 +418,9 @@ class Session:
         return self
 
     def __reduce__(self) -> NoReturn:
-        raise TypeError("a Session holds secrets and is not pickled: keep Session.to_bytes() where secrets may be kept")
+        raise TypeError(
+            "a Session holds secrets and is not pickled: keep Session.to_bytes() where secrets may be kept"
+        )
 
 
 NEGOTIATED = (

@@ -1,0 +1,157 @@
+"""The probe: which connections to make, and what each of them says about the server.
+
+Every kind of resumption is tried alone, by two connections under one context: a full handshake that earns a session,
+then one that offers it. Only OpenSSL's flag on the second says that it was resumed; equal ids or tickets say nothing
+(RFC 5077 3.4, RFC 8446 4.6.1).
+"""
+
+from __future__ import annotations
+
+from typing import Callable, Sequence
+
+from sslsession.probing.failures import NotSpoken, ProbeError
+from sslsession.probing.reports import PSK, SESSION_ID, TICKET, KindReport, Report, ResumeReport, VersionReport
+from sslsession.probing.target import VERSIONS, Target, Trust
+from sslsession.probing.visits import Visit, Visitor
+from sslsession.session import Session
+
+NEWEST_FIRST = ("1.3", "1.2")
+
+
+class Probe:
+    """Probes one server. step: is told, in words, what is tried next."""
+
+    def __init__(
+        self,
+        target: Target,
+        trust: Trust | None = None,
+        *,
+        timeout: float = 10.0,
+        step: Callable[[str], object] = lambda _: None,
+    ) -> None:
+        self.target = target
+        self.trust = trust or Trust()
+        self._visitor = Visitor(target, timeout)
+        self._step = step
+
+    def run(self, versions: Sequence[str] = NEWEST_FIRST, *, keep: bool = False) -> Report:
+        """Every kind of resumption on each of ``versions`` ("1.2", "1.3").
+
+        keep: makes a further connection where it takes one to have an unused session of each kind. A server that
+        resumes nothing is a finding. Errors: :class:`ProbeError` where the server speaks none of the versions, or
+        cannot be reached or believed.
+        """
+        probes = {"1.3": self._tls13, "1.2": self._tls12}
+        found = []
+        for version in versions:
+            try:
+                found.append(probes[version](keep))
+            except NotSpoken as refused:
+                found.append(VersionReport(version, spoken=False, why_not=str(refused)))
+        if not any(each.spoken for each in found):
+            told = "; ".join(f"TLS {each.version}: {each.why_not}" for each in found)
+            raise ProbeError(f"no TLS handshake with {self.target} succeeds ({told})")
+        return Report(
+            host=self.target.host,
+            port=self.target.port,
+            address=self._visitor.where,
+            server_name=self.target.server_name,
+            starttls=self.target.starttls,
+            verified=not self.trust.insecure,
+            versions=found,
+        )
+
+    def _tls13(self, keep: bool) -> VersionReport:
+        self._step("TLS 1.3")
+        ctx = self.trust.context(VERSIONS["1.3"])
+        first = self._visitor.visit(ctx, listen=True)
+        version = VersionReport("1.3", spoken=True)
+        version.describe_with(first)
+        usable = [ticket for ticket in first.tickets if ticket.is_resumable]
+        kind = KindReport(
+            PSK,
+            offered=bool(usable),
+            lifetime=max((ticket.lifetime_hint or 0 for ticket in usable), default=None),
+            tickets=len(first.tickets),
+            max_early_data=max((ticket.max_early_data for ticket in usable), default=0),
+        )
+        version.kinds.append(kind)
+        if usable:
+            self._step("TLS 1.3 PSK")
+            second = self._visitor.visit(ctx, usable.pop(), listen=True)
+            kind.resumed, kind.why_not = second.reused, second.why_not
+            if second.reused:
+                kind.tickets_when_resumed = len(second.tickets)
+            usable.extend(ticket for ticket in second.tickets if ticket.is_resumable)
+            if keep and not usable:
+                usable.extend(self._visitor.visit(ctx, listen=True).tickets)
+            kind.session = usable[-1] if usable else None
+        return version
+
+    def _tls12(self, keep: bool) -> VersionReport:
+        self._step("TLS 1.2")
+        version = VersionReport("1.2", spoken=True)
+        for name in (TICKET, SESSION_ID):
+            ctx = self.trust.context(VERSIONS["1.2"], tickets=name == TICKET)
+            first = self._visitor.visit(ctx)
+            version.describe_with(first)
+            earned = first.session
+            kind = KindReport(name, offered=earned is not None and _is_a(name, earned))
+            version.kinds.append(kind)
+            if earned is None or not kind.offered:
+                continue
+            kind.tickets, kind.lifetime = len(first.tickets), earned.lifetime_hint or None
+            self._step(f"TLS 1.2 {name}")
+            second = self._visitor.visit(ctx, earned)
+            kind.resumed, kind.why_not = second.reused, second.why_not
+            if second.reused and name == TICKET:
+                kind.tickets_when_resumed = len(second.tickets)
+            kind.session = _newest(second) or earned
+        return version
+
+    def resume(self, session: Session, *, keep: bool = False) -> ResumeReport:
+        """One connection that offers a saved session; keep: waits for the tickets that come in its place.
+
+        Errors: :class:`ProbeError`, also where the server does not speak the session's version any more.
+        """
+        name = next((name for name, value in VERSIONS.items() if value == session.version), None)
+        if name is None:
+            raise ProbeError(f"the session is of {session.version.name}, and probe speaks TLS 1.2 and TLS 1.3")
+        self._step(f"TLS {name} with the saved session")
+        ctx = self.trust.context(VERSIONS[name], tickets=session.single_use or session.ticket is not None)
+        try:
+            visit = self._visitor.visit(ctx, session, listen=session.single_use)
+            newest = _newest(visit)
+            if keep and newest is None:
+                newest = _newest(self._visitor.visit(ctx, listen=session.single_use))
+        except NotSpoken as refused:
+            raise ProbeError(f"no TLS {name} handshake with {self.target} succeeds ({refused})") from refused
+        told = VersionReport(name, spoken=True)
+        told.describe_with(visit)
+        return ResumeReport(
+            host=self.target.host,
+            port=self.target.port,
+            address=self._visitor.where,
+            server_name=self.target.server_name,
+            starttls=self.target.starttls,
+            verified=not self.trust.insecure,
+            version=name,
+            resumed=visit.reused,
+            why_not=visit.why_not,
+            cipher_suite=told.cipher_suite,
+            group=told.group,
+            tickets=len(visit.tickets),
+            session=newest,
+        )
+
+
+def _is_a(kind: str, session: Session) -> bool:
+    return session.is_resumable and (session.ticket is not None if kind == TICKET else bool(session.id))
+
+
+def _newest(visit: Visit) -> Session | None:
+    """The newest session of a visit that nobody used yet; a TLS 1.2 session stays good when it is used."""
+    session = visit.tickets[-1] if visit.tickets else visit.session
+    if session is None or not session.is_resumable or (session.single_use and not visit.tickets):
+        return None
+    return session

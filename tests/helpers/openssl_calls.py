@@ -1,0 +1,130 @@
+"""OpenSSL below `ssl`, for tests that state what OpenSSL itself does, through the library's own binding."""
+
+from __future__ import annotations
+
+import ssl
+import sys
+from types import TracebackType
+from typing import Any
+
+from sslsession._borrow import borrow, context_pointer
+from sslsession._libssl import ffi, lib
+
+SESS_NUMBER, SET_CACHE_SIZE, SET_CACHE_MODE, GET_CACHE_MODE = 20, 42, 44, 45
+CACHE_OFF, CACHE_CLIENT, CACHE_SERVER, NO_INTERNAL_STORE = 0x000, 0x001, 0x002, 0x200
+FAR_FUTURE = 2**31 - 1
+
+
+def cached(ctx: ssl.SSLContext) -> int:
+    """How many sessions OpenSSL's internal cache of `ctx` holds."""
+    return int(lib.SSL_CTX_ctrl(context_pointer(ctx), SESS_NUMBER, 0, ffi.NULL))
+
+
+def cache_mode(ctx: ssl.SSLContext) -> int:
+    """`SSL_SESS_CACHE_*` bits."""
+    return int(lib.SSL_CTX_ctrl(context_pointer(ctx), GET_CACHE_MODE, 0, ffi.NULL))
+
+
+def set_cache_mode(ctx: ssl.SSLContext, mode: int) -> None:
+    """Set the `SSL_SESS_CACHE_*` bits."""
+    lib.SSL_CTX_ctrl(context_pointer(ctx), SET_CACHE_MODE, mode, ffi.NULL)
+
+
+def set_cache_size(ctx: ssl.SSLContext, size: int) -> None:
+    """How many sessions OpenSSL's internal cache may hold before it evicts."""
+    lib.SSL_CTX_ctrl(context_pointer(ctx), SET_CACHE_SIZE, size, ffi.NULL)
+
+
+def flush(ctx: ssl.SSLContext, now: int = FAR_FUTURE) -> None:
+    """Remove what has expired at `now` (epoch seconds) from the internal cache: all of it, unless given."""
+    lib.SSL_CTX_flush_sessions(context_pointer(ctx), now)
+
+
+def remove_from_cache(ctx: ssl.SSLContext, conn: ssl.SSLSocket | ssl.SSLObject) -> None:
+    """Remove a connection's session from the internal cache of `ctx`."""
+    lib.SSL_CTX_remove_session(context_pointer(ctx), lib.SSL_get_session(borrow(conn).ssl))
+
+
+def session_id(pointer: Any) -> bytes:
+    """The id of an `SSL_SESSION *`."""
+    length = ffi.new("unsigned int *")
+    return bytes(ffi.buffer(lib.SSL_SESSION_get_id(pointer, length), length[0]))
+
+
+class RawCallbacks:
+    """C callbacks as another library would set them: each counts its calls, in `calls`.
+
+    Returns of the new callback can be set by `new_returns`. Keep this alive while they are set.
+    """
+
+    def __init__(self, ctx: ssl.SSLContext, *names: str, new_returns: int = 0) -> None:
+        self.calls: list[str] = []
+        self.sessions: list[bytes] = []
+        self.resumable: list[bool] = []
+        self.copy: list[int] = []
+        self.handles: dict[str, Any] = {}
+        self._ctx = ctx
+        self._new_returns = new_returns
+        for name in names or ("new", "remove", "get", "info"):
+            self.install(name)
+
+    def install(self, name: str) -> None:
+        """Set the callback `new`, `remove`, `get` or `info` on the context."""
+        kind = {"new": "new_session_cb", "remove": "remove_session_cb", "get": "get_session_cb"}.get(name, "info_cb")
+        self.handles[name] = ffi.callback(kind, getattr(self, f"_{name}"))
+        setter = "SSL_CTX_set_info_callback" if name == "info" else f"SSL_CTX_sess_set_{name}_cb"
+        getattr(lib, setter)(context_pointer(self._ctx), self.handles[name])
+
+    def _new(self, handle: Any, pointer: Any) -> int:
+        self._saw("new", pointer)
+        return self._new_returns
+
+    def _remove(self, ctx: Any, pointer: Any) -> None:
+        self._saw("remove", pointer)
+
+    def _get(self, handle: Any, data: Any, length: int, copy: Any) -> Any:
+        self.calls.append("get")
+        self.sessions.append(bytes(ffi.buffer(data, length)))
+        self.copy.append(copy[0])
+        return ffi.NULL
+
+    def _info(self, handle: Any, where: int, value: int) -> None:
+        self.calls.append("info")
+
+    def _saw(self, name: str, pointer: Any) -> None:
+        self.calls.append(name)
+        self.sessions.append(session_id(pointer))
+        self.resumable.append(bool(lib.SSL_SESSION_is_resumable(pointer)))
+
+
+def slots(ctx: ssl.SSLContext) -> dict[str, Any]:
+    """What stands in each callback slot of `ctx` now, as pointers."""
+    pointer = context_pointer(ctx)
+    return {
+        "new": lib.SSL_CTX_sess_get_new_cb(pointer),
+        "remove": lib.SSL_CTX_sess_get_remove_cb(pointer),
+        "get": lib.SSL_CTX_sess_get_get_cb(pointer),
+        "info": lib.SSL_CTX_get_info_callback(pointer),
+    }
+
+
+class Unraisables:
+    """What `sys.unraisablehook` is given inside the `with` block: the exceptions, in `errors`."""
+
+    def __init__(self) -> None:
+        self.errors: list[BaseException | None] = []
+        self.messages: list[str | None] = []
+
+    def _hook(self, unraisable: Any) -> None:
+        self.errors.append(unraisable.exc_value)
+        self.messages.append(unraisable.err_msg)
+
+    def __enter__(self) -> Unraisables:
+        self._before = sys.unraisablehook
+        sys.unraisablehook = self._hook
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        sys.unraisablehook = self._before
