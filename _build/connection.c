@@ -4,6 +4,8 @@
 enum { EX_SSL, EX_SSL_CTX, EX_SSL_SESSION };
 enum { WANT_NEW = 1, WANT_REMOVE = 2, WANT_GET = 4, WANT_OFFER = 8, SLOT_INFO = 16 };
 
+enum { SUITES_MOST = 128 };
+
 struct attachment {
     uint64_t id;
     SSL_CTX *ctx;
@@ -11,6 +13,9 @@ struct attachment {
     int installed;
     int buried;
     int heard_of;
+    int suites_count;
+    uint16_t suites[SUITES_MOST];
+    unsigned char suites_digest[32];
     new_session_cb previous_new;
     remove_session_cb previous_remove;
     get_session_cb previous_get;
@@ -62,6 +67,8 @@ static void free_connection(void *parent, void *held, CRYPTO_EX_DATA *data, int 
     if (connection == NULL)
         return;
     sslsession_chain_free(connection->chain);
+    if (connection->home != NULL)
+        SSL_CTX_free(connection->home->ctx);
     free(connection);
 }
 

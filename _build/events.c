@@ -1,6 +1,7 @@
 /* Queues from OpenSSL's callbacks to Python. Pushing takes no GIL and waits for nobody; popping is Python's, later.
  * remove_cb may run with the context's lock held while another thread holds the GIL and waits for that lock.
  * Removals and the end of their context stay in order in a queue of their own, since people's hooks hear of them. */
+#include <signal.h>
 enum { EVENT_NONE, EVENT_REMOVED, EVENT_CONTEXT_GONE, EVENT_WITHDRAWN };
 enum { QUEUE_REMOVALS, QUEUE_WITHDRAWALS, QUEUES };
 enum { WITHDRAWN_MOST = 65536 };
@@ -68,6 +69,23 @@ static void sslsession_await_removal(int milliseconds) {
     if (queues[QUEUE_REMOVALS].first == NULL)
         wait_for_event(milliseconds);
     unlock();
+}
+
+/* A KeyboardInterrupt that ended a callback. It is raised again once Python was left: any sooner, and it would be raised
+ * inside the callback once more. */
+static atomic_word interrupted;
+static void sslsession_interrupt_later(void) { atomic_swap(&interrupted, 1); }
+
+/* Around each call into Python out of a handshake, which an error left in OpenSSL's queue would fail (SSL_get_error). */
+static void enter_python(void) { ERR_set_mark(); }
+static void left_python(void) {
+    ERR_pop_to_mark();
+    if (atomic_swap(&interrupted, 0) != 0)
+#ifdef PYPY_VERSION
+        raise(SIGINT);
+#else
+        PyErr_SetInterrupt();
+#endif
 }
 
 static void sslsession_wake_events(void) {

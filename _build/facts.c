@@ -10,21 +10,38 @@ enum {
     CTRL_GET_NEGOTIATED_GROUP = 134,
     GROUP_UNKNOWN_TO_OPENSSL = 0x1000000,
     GROUPS_MOST = 64,
-    SUITES_MOST = 128,
     SERVERNAME_MOST = 255,
     VERIFY_PEER = 1
 };
 #define OP_NO_ENCRYPT_THEN_MAC (UINT64_C(1) << 19)
 
-static void digest_suites(SSL *ssl, unsigned char *digest) {
+/* SHA-256 of the suites' numbers. Nearly every connection of a context has the same ones as the last: the context's
+ * attachment remembers those and their digest, since asking OpenSSL for a digest costs more than all else here. */
+static void digest_suites(SSL *ssl, struct attachment *home, unsigned char *digest) {
     uint16_t suites[SUITES_MOST];
+    size_t size;
+    int known = 0;
     OPENSSL_STACK *listed = SSL_get_ciphers(ssl);
     int count = listed != NULL ? OPENSSL_sk_num(listed) : 0;
     if (count > SUITES_MOST)
         count = SUITES_MOST;
     for (int i = 0; i < count; i++)
         suites[i] = SSL_CIPHER_get_protocol_id(OPENSSL_sk_value(listed, i));
-    EVP_Digest(suites, (size_t)count * sizeof *suites, digest, NULL, EVP_sha256(), NULL);
+    size = (size_t)count * sizeof *suites;
+    if (home != NULL) {
+        lock();
+        known = count != 0 && home->suites_count == count && memcmp(home->suites, suites, size) == 0;
+        if (known)
+            memcpy(digest, home->suites_digest, sizeof home->suites_digest);
+        unlock();
+    }
+    if (known || !EVP_Digest(suites, size, digest, NULL, EVP_sha256(), NULL) || home == NULL)
+        return;
+    lock();
+    home->suites_count = count;
+    memcpy(home->suites, suites, size);
+    memcpy(home->suites_digest, digest, sizeof home->suites_digest);
+    unlock();
 }
 
 static int checks_a_name(X509_VERIFY_PARAM *param) {
@@ -33,7 +50,9 @@ static int checks_a_name(X509_VERIFY_PARAM *param) {
         return -1;
     if (X509_VERIFY_PARAM_get0_host(param, 0) != NULL)
         return 1;
+    ERR_set_mark(); /* no address is an error to OpenSSL, and one left in its queue would fail the next read */
     address = X509_VERIFY_PARAM_get1_ip_asc(param);
+    ERR_pop_to_mark();
     CRYPTO_free(address, "", 0);
     return address != NULL;
 }
@@ -47,8 +66,9 @@ static void sslsession_read_policy(SSL *ssl, sslsession_policy *policy) {
     SSL_CTX *ctx = SSL_get_SSL_CTX(ssl);
     X509_VERIFY_PARAM *param = SSL_get0_param(ssl);
     X509 *own = SSL_get_certificate(ssl);
+    struct attachment *home = make_attachment(ctx);
     memset(policy, 0, sizeof *policy);
-    policy->context = sslsession_context_id(ctx);
+    policy->context = home != NULL ? home->id : 0;
     policy->server = SSL_is_server(ssl);
     policy->verify_mode = SSL_get_verify_mode(ssl);
     policy->depth = X509_VERIFY_PARAM_get_depth(param);
@@ -62,16 +82,9 @@ static void sslsession_read_policy(SSL *ssl, sslsession_policy *policy) {
     if (OpenSSL_version_num() < 0x30000000L)
         policy->options &= UINT32_MAX;
     policy->trust_objects = trust_objects(ctx);
-    digest_suites(ssl, policy->ciphers);
+    digest_suites(ssl, home, policy->ciphers);
     if (own != NULL)
         policy->has_certificate = X509_digest(own, EVP_sha256(), policy->certificate, NULL);
-}
-
-/* Whether this connection runs under the very policy, context and trust that the facts were captured under. */
-static int sslsession_same_policy(SSL *ssl, sslsession_facts *facts) {
-    sslsession_policy here;
-    sslsession_read_policy(ssl, &here);
-    return memcmp(&here, &facts->policy, sizeof here) == 0;
 }
 
 /* The named group as OpenSSL numbers it (a NID, or 0x1000000 and the IANA id), 0 for none. */
@@ -162,6 +175,8 @@ static sslsession_facts *sslsession_capture(SSL *ssl, SSL_SESSION *session) {
         facts->policy = connection->policy;
     else
         sslsession_read_policy(ssl, &facts->policy);
+    facts->version = SSL_SESSION_get_protocol_version(session);
+    facts->resumable = SSL_SESSION_is_resumable(session);
     facts->reused = SSL_session_reused(ssl);
     facts->verify_result = (int)SSL_get_verify_result(ssl);
     if (facts->reused)

@@ -25,6 +25,7 @@ SOURCES = (
     "offers.c",
     "slots.c",
     "verify.c",
+    "candidate.c",
     "bench.c",
 )
 DECLARATION = re.compile(

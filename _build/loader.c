@@ -112,15 +112,18 @@ static int sslsession_library_path(const char *name, char *path, int size) {
 #endif
 }
 
-/* Copies n bytes (at most 4096) from an address that may be wild: 1, or 0 where they cannot be read. */
+/* Copies n bytes (at most 4096) from an address that may be wild: 1, 0 where they cannot be read, or -1 and errno
+ * where that cannot be asked. */
 static int sslsession_read_memory(const void *from, void *to, size_t n) {
 #ifdef _WIN32
     SIZE_T done = 0;
     return ReadProcessMemory(GetCurrentProcess(), from, to, n, &done) && done == n;
 #else
     int ends[2], whole;
-    if (n > 4096 || pipe(ends) != 0)
+    if (n > 4096)
         return 0;
+    if (pipe(ends) != 0)
+        return -1;
     /* The kernel reads for us: EFAULT, where a load of our own would be a fault. */
     whole = write(ends[1], from, n) == (ssize_t)n && read(ends[0], to, n) == (ssize_t)n;
     close(ends[0]);

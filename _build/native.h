@@ -19,6 +19,7 @@ typedef struct {
 int sslsession_next_event(int, sslsession_event *);
 void sslsession_await_removal(int);
 void sslsession_wake_events(void);
+void sslsession_interrupt_later(void);
 int sslsession_events_queued(int);
 
 /* facts.c: the policy a handshake ran under, and what only the live connection knows */
@@ -41,6 +42,8 @@ typedef struct {
 } sslsession_policy;
 typedef struct {
     sslsession_policy policy;
+    int version;
+    int resumable;
     int reused;
     int earned;
     int verify_result;
@@ -68,7 +71,6 @@ sslsession_facts *sslsession_capture(SSL *, SSL_SESSION *);
 void sslsession_facts_free(sslsession_facts *);
 void sslsession_chain_free(OPENSSL_STACK *);
 void sslsession_read_policy(SSL *, sslsession_policy *);
-int sslsession_same_policy(SSL *, sslsession_facts *);
 
 /* connection.c: what hangs on OpenSSL's objects */
 int sslsession_prepare(void);
@@ -97,7 +99,22 @@ int sslsession_connection_flags(SSL *);
 
 /* verify.c: the stored chain against a connection's own trust, name and dates */
 int sslsession_verify_again(SSL *, X509 *, OPENSSL_STACK *, int *);
-int sslsession_leaf_in_date(SSL_SESSION *, int64_t);
+
+/* candidate.c: all that set_session asks of a session and of the connection that it is for, in one call */
+typedef struct {
+    int server;
+    int begun;
+    int verifies;
+    int leaf_in_date;
+    int same_certificate;
+    int earned;
+    int64_t made_at;
+    int64_t timeout;
+    int64_t lifetime_hint;
+    unsigned char identity[32];
+} sslsession_candidate;
+int sslsession_identify(SSL_SESSION *, unsigned char *);
+int sslsession_examine(SSL *, SSL_SESSION *, sslsession_facts *, int64_t, sslsession_candidate *);
 
 /* bench.c: the same handshakes with no Python between them */
 int sslsession_bench(SSL_CTX *, SSL_CTX *, const char *, SSL_SESSION **, int, int, int *);

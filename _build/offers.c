@@ -65,18 +65,22 @@ static void begin(SSL *ssl, struct connection *connection) {
     if (connection->begun || connection->late)
         return;
     connection->begun = 1;
-    connection->home = home;
+    /* Set before the handshake, a context is not the SSL's first one, and may be exchanged and freed while we use it. */
+    if (home != NULL && SSL_CTX_up_ref(home->ctx))
+        connection->home = home;
     sslsession_read_policy(ssl, &connection->policy);
     SSL_callback_ctrl(ssl, CTRL_SET_TLSEXT_DEBUG_CB, (generic_cb)on_extension);
     if (SSL_is_server(ssl))
         return;
     if (SSL_get_session(ssl) == NULL && home != NULL && (atomic_read(&home->wants) & WANT_OFFER)
         && atomic_read(&gate)) {
+        enter_python();
         session = sslsession_py_offer(home->id, ssl);
         if (session != NULL) {
             SSL_set_session(ssl, session);
             SSL_SESSION_free(session);
         }
+        left_python();
     }
     win_the_ticket(ssl, connection);
 }
@@ -105,10 +109,8 @@ static void on_info(const SSL *borrowed, int where, int value) {
     if (where & CB_HANDSHAKE_START) {
         if (connection == NULL)
             connection = sslsession_follow(ssl) ? connection_of(ssl) : NULL;
-        ERR_set_mark(); /* see on_new */
         if (connection != NULL)
             begin(ssl, connection);
-        ERR_pop_to_mark();
     } else if ((where & CB_ALERT) && value >> 8 == ALERT_FATAL) {
         withdraw(ssl, where & CB_WRITE);
     }

@@ -14,17 +14,15 @@ static int wanted(struct attachment *attachment, int what) {
     return attachment != NULL && (atomic_read(&attachment->wants) & what) && atomic_read(&gate);
 }
 
-/* An error that we, or Python, leave in OpenSSL's queue would fail the handshake that called us (SSL_get_error): hence
- * the marks. */
 static int on_new(SSL *ssl, SSL_SESSION *session) {
     struct attachment *attachment = attachment_for(ssl);
     new_session_cb previous = attachment != NULL ? attachment->previous_new : NULL;
     int taken = previous != NULL ? previous(ssl, session) : 0;
     if (wanted(attachment, WANT_NEW)) {
-        ERR_set_mark();
+        enter_python();
         if (!sslsession_py_new(attachment->id, ssl, session))
             SSL_CTX_remove_session(attachment->ctx, session);
-        ERR_pop_to_mark();
+        left_python();
     }
     return taken;
 }
@@ -34,9 +32,9 @@ static SSL_SESSION *on_get(SSL *ssl, const unsigned char *id, int length, int *c
     get_session_cb previous = attachment != NULL ? attachment->previous_get : NULL;
     SSL_SESSION *session = NULL;
     if (wanted(attachment, WANT_GET)) {
-        ERR_set_mark();
+        enter_python();
         session = sslsession_py_get(attachment->id, ssl, id, length);
-        ERR_pop_to_mark();
+        left_python();
     }
     if (session != NULL)
         *copy = 0;

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import importlib.util
 import sys
-from typing import Sequence
+from collections.abc import Sequence
 
 NEEDED = ("click", "rich")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the command; arguments: without the program's name, by default those of this process. Returns its status."""
+    """Runs the command, and returns its status or exits with it.
+
+    arguments: without the program's name; by default those of this process.
+    """
     given = list(sys.argv[1:] if arguments is None else arguments)
     if given[:1] == ["doctor"]:
         from sslsession import doctor
@@ -26,8 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     from sslsession.cli import cli
 
-    status = cli.main(given, prog_name="sslsession", standalone_mode=True)
-    return int(status or 0)
+    cli.main(given, prog_name="sslsession")
 
 
 if __name__ == "__main__":

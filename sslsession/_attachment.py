@@ -5,7 +5,7 @@ by a number that no other ``SSL_CTX`` ever gets, and lives until its last user l
 can be long after the Python context went. A user's callables stay reachable as long: one that refers to the context
 keeps it alive until it leaves.
 
-Locks: ``_lock`` guards who has joined, and nothing is called under it that could call back. Fact 70 of CPython 3.13 and
+Locks: the ``section`` of ``_events`` guards who has joined, and nothing is called in it that could call back. Fact 70 of CPython 3.13 and
 newer: ``_ssl`` holds a mutex of the connection while OpenSSL calls us, so a user may read a connection's settings and
 session, and must not read, write or shut down that very connection.
 """
@@ -13,14 +13,13 @@ session, and must not read, write or shut down that very connection.
 from __future__ import annotations
 
 import functools
-import os
 import ssl
-import threading
 import weakref
 from typing import Any, Callable, Optional
 
 from sslsession import _borrow, _callbacks, _envelope, _events
 from sslsession._libssl import ffi, lib
+from sslsession.errors import SessionMismatch
 from sslsession.session import Session
 
 WANT_NEW, WANT_REMOVE, WANT_GET, WANT_OFFER = 1, 2, 4, 8
@@ -52,9 +51,6 @@ class User:
         )
 
 
-_lock = threading.Lock()
-
-
 class Attachment:
     """The Python side of one ``SSL_CTX``'s callbacks."""
 
@@ -75,33 +71,35 @@ class Attachment:
         number = lib.sslsession_context_id(pointer)
         if not number:
             raise MemoryError("OpenSSL has no memory left for the context's attachment")
-        with _lock:
+        with _events.section():
             attachment = _callbacks.handlers.get(number)
             if not isinstance(attachment, Attachment):
                 attachment = _callbacks.handlers[number] = cls(context, number)
             attachment.users = (*attachment.users, user)
             attachment._tell_openssl(context)
-        if user.remove is not None:
-            _events.listen()
+            if user.remove is not None:
+                _events.listen()
         return attachment
 
     def leave(self, user: User) -> None:
         """Takes a user out; after the last one, the slots are as they were found."""
+        if _events.postponed(functools.partial(self.leave, user)):
+            return
         _events.deliver_removals()
-        context = self.context()
-        with _lock, _events.delivery:
+        context, ending = self.context(), None
+        with _events.section():
             self.users = tuple(other for other in self.users if other is not user)
             if context is not None:
                 self._tell_openssl(context)
             if not self.users:
                 _callbacks.handlers.pop(self.number, None)
-            nobody_listens = not any(
+            if not any(
                 other.remove is not None
                 for handler in _callbacks.handlers.values()
                 for other in getattr(handler, "users", ())
-            )
-        if nobody_listens:
-            _events.stop_listening()
+            ):
+                ending = _events.dismiss()
+        _events.wait_for(ending)
 
     def _tell_openssl(self, context: ssl.SSLContext) -> None:
         wants = 0
@@ -146,7 +144,7 @@ class Attachment:
         for user in self.users:
             found = user.get(borrowed.owner, session_id) if user.get is not None else None
             if found is not None:
-                return lib.SSL_SESSION_dup(_session_of(found)._pointer)
+                return _for_openssl(_session_of(found), session_id)
         return ffi.NULL
 
     def on_offer(self, handle: Any) -> Any:
@@ -165,6 +163,13 @@ class Attachment:
         return [
             functools.partial(user.remove, context, session) for user in self.users if user.remove is not None
         ]
+
+
+def _for_openssl(session: Session, session_id: bytes) -> Any:
+    """A copy for OpenSSL, which would fail the handshake over another id; NULL where the session was withdrawn."""
+    if session.id != session_id:
+        raise SessionMismatch("a get hook returned a session of another id than it was asked for")
+    return lib.SSL_SESSION_dup(session._pointer) if session.is_resumable else ffi.NULL
 
 
 def _session_of(found: Any) -> Session:
@@ -186,12 +191,5 @@ def _on_context_gone(event: Any) -> list[_events.Task]:
     return []
 
 
-def _new_lock_after_fork() -> None:
-    global _lock
-    _lock = threading.Lock()
-
-
 _events.receivers[_events.REMOVED] = _on_removed_event
 _events.receivers[_events.CONTEXT_GONE] = _on_context_gone
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_new_lock_after_fork)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import _ssl
 import ctypes
+import os
 import ssl
 import sys
 import threading
@@ -53,6 +54,15 @@ def prove() -> None:
         raise UnsupportedInterpreter(_verdict)
 
 
+def verdict() -> str:
+    """Why this process's pointers cannot be used, in the words of the exception; empty where they were proved."""
+    try:
+        prove()
+    except UnsupportedInterpreter as error:
+        return str(error)
+    return ""
+
+
 def _describe_failure(failure: str) -> str:
     if not failure:
         return ""
@@ -68,6 +78,7 @@ def _try_proof() -> str:
     context.check_hostname = False
     connection = context.wrap_bio(ssl.MemoryBIO(), ssl.MemoryBIO())
     keeper = connection._sslobj  # type: ignore[attr-defined]
+    context = connection.context  # not the same, where truststore has put its own class into ssl
     if not PYPY and not _structure_holds(context, keeper):
         return "what stands there is no SSL_CTX of this libssl, or no SSL of that SSL_CTX"
     ctx, handle = _context_at(context), _ssl_at(keeper)
@@ -93,14 +104,21 @@ def _structure_holds(context: ssl.SSLContext, keeper: Any) -> bool:
 
 def _word(address: int) -> int:
     target = ffi.new("uintptr_t *")
-    read = lib.sslsession_read_memory(ffi.cast("void *", address), target, POINTER)
-    return target[0] if read and target[0] % POINTER == 0 else 0
+    return target[0] if _read(address, target, POINTER) and target[0] % POINTER == 0 else 0
+
+
+def _read(address: int, target: Any, size: int) -> bool:
+    """Copies what may be wild. Errors: ``OSError`` where no file descriptor is left to ask the kernel by."""
+    read = lib.sslsession_read_memory(ffi.cast("void *", address), target, size)
+    if read < 0:
+        raise OSError(ffi.errno, f"sslsession cannot prove its pointers now: {os.strerror(ffi.errno)}")
+    return bool(read)
 
 
 def _holds(address: int, words: int, value: int) -> bool:
     """Whether ``value`` is among the ``words`` words at ``address``, as far as they can be read."""
     target = ffi.new("uintptr_t[]", words)
-    while words and not lib.sslsession_read_memory(ffi.cast("void *", address), target, words * POINTER):
+    while words and not _read(address, target, words * POINTER):
         words //= 2
     return value in list(target)[:words]
 
@@ -134,18 +152,23 @@ def true_context(context: ssl.SSLContext) -> ssl.SSLContext:
     ``truststore.SSLContext`` is an ``SSLContext`` whose own ``SSL_CTX`` is never used: a throw-away connection tells.
     Errors: :class:`SessionError` where that cannot be told.
     """
-    pointer = context_pointer(context)
-    server = context.protocol == ssl.PROTOCOL_TLS_SERVER
-    name = "localhost" if not server and context.check_hostname else None
-    trial = context.wrap_bio(ssl.MemoryBIO(), ssl.MemoryBIO(), server_side=server, server_hostname=name)
-    inner = trial.context
-    borrowed = borrow(trial)
-    if lib.SSL_get_SSL_CTX(borrowed.ssl) != context_pointer(inner):
+    context_pointer(context)
+    inner = _context_of_trial(context)
+    if inner is None or (inner is not context and _context_of_trial(context) is not inner):
         raise SessionError(
             f"{type(context).__name__} hides the SSL_CTX that its connections use, so sslsession cannot attach to it. "
             "Attach to the ssl.SSLContext inside it."
         )
-    return context if context_pointer(inner) == pointer else inner
+    return inner
+
+
+def _context_of_trial(context: ssl.SSLContext) -> ssl.SSLContext | None:
+    """The context that a throw-away connection of ``context`` names; None where it uses another."""
+    server = context.protocol == ssl.PROTOCOL_TLS_SERVER
+    name = "localhost" if not server and context.check_hostname else None
+    trial = context.wrap_bio(ssl.MemoryBIO(), ssl.MemoryBIO(), server_side=server, server_hostname=name)
+    inner: ssl.SSLContext = trial.context
+    return inner if lib.SSL_get_SSL_CTX(borrow(trial).ssl) == context_pointer(inner) else None
 
 
 def borrow(connection: Any) -> Borrowed:
@@ -154,7 +177,8 @@ def borrow(connection: Any) -> Borrowed:
     Errors: ``TypeError`` where nothing of ssl's is behind it; :class:`SessionError` where the socket has no TLS object
     (not connected yet, or closed); :class:`UnsupportedInterpreter`.
     """
-    prove()
+    if _verdict != "":
+        prove()
     owner: Any = connection if isinstance(connection, (ssl.SSLSocket, ssl.SSLObject)) else _unwrap(connection)
     keeper = owner._sslobj
     if keeper is None:
@@ -171,6 +195,10 @@ def _unwrap(connection: Any) -> Any:
             return seen
         ask = getattr(seen, "get_extra_info", None)
         inner = ask("ssl_object") if callable(ask) else getattr(seen, "sock", None)
+        if inner is None and hasattr(seen, "sock"):
+            raise SessionError(
+                f"{type(connection).__name__} has no socket: it is not connected yet, or was closed"
+            )
         if inner is None:
             break
         seen = inner
@@ -193,3 +221,12 @@ def _keeper_of(handle: Any) -> Any:
     if PYPY:
         return ffi.from_handle(data)
     return ctypes.cast(int(ffi.cast("uintptr_t", data)), ctypes.py_object).value
+
+
+def _new_lock_after_fork() -> None:
+    global _lock
+    _lock = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_new_lock_after_fork)

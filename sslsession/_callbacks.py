@@ -9,7 +9,6 @@ At the interpreter's exit the C gate closes before Python goes: a callback that 
 
 from __future__ import annotations
 
-import _thread
 import atexit
 import contextlib
 import functools
@@ -63,27 +62,36 @@ def reraising() -> Iterator[None]:
 
 def report(error: BaseException, where: str) -> None:
     """Hands an exception that nobody can be given to ``sys.unraisablehook``, or on: see the module."""
-    if isinstance(error, KeyboardInterrupt):
-        _thread.interrupt_main()
-        return
     kept = getattr(_thread_state, "kept", None)
     if kept is not None:
         kept.append(error)
         return
     _counted["callback_errors"] += 1
-    if sys.unraisablehook is sys.__unraisablehook__:
+    if sys.unraisablehook is not sys.__unraisablehook__:
+        try:
+            sys.unraisablehook(
+                SimpleNamespace(
+                    exc_type=type(error),
+                    exc_value=error,
+                    exc_traceback=error.__traceback__,
+                    err_msg=f"Exception ignored in {where}",
+                    object=None,
+                )
+            )
+            return
+        except Exception as failure:
+            error, where = failure, "sys.unraisablehook"
+    if sys.stderr is not None:
         print(f"Exception ignored in {where}:", file=sys.stderr)
         traceback.print_exception(type(error), error, error.__traceback__, file=sys.stderr)
+
+
+def _interrupted_again(kind: type[BaseException], error: BaseException, trace: Any) -> None:
+    """An exception out of ``guarded`` itself: a signal came while it was at its work."""
+    if isinstance(error, KeyboardInterrupt):
+        lib.sslsession_interrupt_later()
     else:
-        sys.unraisablehook(
-            SimpleNamespace(
-                exc_type=type(error),
-                exc_value=error,
-                exc_traceback=error.__traceback__,
-                err_msg=f"Exception ignored in {where}",
-                object=None,
-            )
-        )
+        report(error, "a callback of sslsession")
 
 
 def _entry(error: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
@@ -94,11 +102,13 @@ def _entry(error: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
         def guarded(*arguments: Any) -> Any:
             try:
                 return function(*arguments)
+            except KeyboardInterrupt:
+                lib.sslsession_interrupt_later()
             except BaseException as caught:
                 report(caught, f"a callback of sslsession ({function.__name__})")
-                return error
+            return error
 
-        ffi.def_extern(name=function.__name__, error=error)(guarded)
+        ffi.def_extern(name=function.__name__, error=error, onerror=_interrupted_again)(guarded)
         return guarded
 
     return register

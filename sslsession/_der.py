@@ -32,6 +32,15 @@ def write(pointer: Any) -> bytes:
     return data
 
 
+def write_for_clients(pointer: Any) -> bytes:
+    """The DER of a client's session, its id context left out: that is a server's matter, constant in all of ssl's
+    contexts, and ``openssl s_client`` ends the handshake of a session that has one.
+    """
+    copy = ffi.gc(lib.SSL_SESSION_dup(pointer), lib.SSL_SESSION_free)
+    lib.SSL_SESSION_set1_id_context(copy, b"", 0)
+    return write(copy)
+
+
 def read(data: bytes) -> Any:
     """An ``SSL_SESSION *`` with a reference for the caller (d2i_SSL_SESSION). Errors: :class:`InvalidSession`."""
     buffer = ffi.from_buffer(data)

@@ -7,10 +7,14 @@ user's, who may hold a lock that his hook wants. Withdrawals are this library's 
 
 from __future__ import annotations
 
+import _thread
 import atexit
+import contextlib
+import functools
 import os
 import threading
-from typing import Any, Callable
+import time
+from typing import Any, Callable, Iterator
 
 from sslsession import _callbacks
 from sslsession._libssl import ffi, lib, problem
@@ -22,12 +26,38 @@ REMOVALS = 0
 WITHDRAWALS = 1
 IDLE_MILLISECONDS = 60_000
 Task = Callable[[], object]
+EXIT_SECONDS = 2.0
 receivers: dict[int, Callable[[Any], list[Task]]] = {}
-"""By kind: what is to be done for an event, told under ``delivery`` and done without it."""
-delivery = threading.Lock()
-"""Held while an event leaves its queue and finds its hearers, so that who leaves meanwhile loses none."""
+"""By kind: what is to be done for an event, told inside the ``section`` and done outside."""
 _lock = threading.Lock()
+_inside = threading.local()
 _listener: threading.Thread | None = None
+
+
+@contextlib.contextmanager
+def section() -> Iterator[None]:
+    """Held while users come and go, and while an event leaves its queue and finds its hearers: who leaves loses none.
+
+    The garbage collector may run a finalizer in the middle of it, on this very thread, which closes hooks and so would
+    wait for itself: what it asks for (``postponed``) is done after the section.
+    """
+    _inside.later = later = []
+    try:
+        with _lock:
+            yield
+    finally:
+        _inside.later = None
+    for task in later:
+        task()
+
+
+def postponed(task: Task) -> bool:
+    """Whether this thread is inside the ``section`` already; the task is then done after it."""
+    later: list[Task] | None = getattr(_inside, "later", None)
+    if later is None:
+        return False
+    later.append(task)
+    return True
 
 
 def take_withdrawals() -> None:
@@ -47,23 +77,27 @@ def sweep() -> None:
 
 
 def _drain(queue: int) -> None:
-    if lib.sslsession_events_queued(queue):
+    if lib.sslsession_events_queued(queue) and getattr(_inside, "later", None) is None:
         event = ffi.new("sslsession_event *")
         while _deliver(queue, event):
             pass
 
 
 def _deliver(queue: int, event: Any) -> bool:
-    with delivery:
+    with section():
         if not lib.sslsession_next_event(queue, event):
             return False
         try:
             tasks = receivers[event.kind](event)
+        except Exception as caught:
+            tasks = [functools.partial(_callbacks.report, caught, "sslsession, which took note of an event")]
         finally:
             _let_go(event)
     for task in tasks:
         try:
             task()
+        except KeyboardInterrupt:
+            _thread.interrupt_main()
         except BaseException as caught:
             _callbacks.report(caught, "a remove hook of sslsession")
     return True
@@ -76,23 +110,33 @@ def _let_go(event: Any) -> None:
 
 
 def listen() -> None:
-    """Starts the thread that delivers removals as they come, once."""
+    """Starts the thread that delivers removals as they come, once. Called inside the ``section``."""
     global _listener
-    with _lock:
-        if _listener is None or not _listener.is_alive():
-            _listener = threading.Thread(target=_run, name="sslsession-removals", daemon=True)
-            _listener.start()
+    if _listener is None or not _listener.is_alive():
+        _listener = threading.Thread(target=_run, name="sslsession-removals", daemon=True)
+        _listener.start()
 
 
-def stop_listening() -> None:
-    """Ends the thread; what is still queued waits for ``deliver_removals``."""
+def dismiss() -> threading.Thread | None:
+    """Tells the thread to end; what is still queued waits for ``deliver_removals``. Called inside the ``section``."""
     global _listener
-    with _lock:
-        thread, _listener = _listener, None
-    if thread is not None and thread is not threading.current_thread():
-        while thread.is_alive():
-            lib.sslsession_wake_events()
-            thread.join(0.05)
+    thread, _listener = _listener, None
+    return thread
+
+
+def wait_for(thread: threading.Thread | None, seconds: float = float("inf")) -> None:
+    """Waits until a dismissed thread has ended, and with it the hook that it may be in; not inside the ``section``."""
+    until = time.monotonic() + seconds
+    while thread is not None and thread is not threading.current_thread() and thread.is_alive():
+        lib.sslsession_wake_events()
+        thread.join(0.05)
+        if time.monotonic() > until:
+            break
+
+
+def _end() -> None:
+    """At the interpreter's exit, which a hook that never returns must not hold up."""
+    wait_for(dismiss(), EXIT_SECONDS)
 
 
 def _run() -> None:
@@ -104,8 +148,8 @@ def _run() -> None:
 
 def _forget_after_fork() -> None:
     """What was queued before a fork is the parent's to deliver; the thread is the parent's too."""
-    global _lock, _listener, delivery
-    _lock, delivery = threading.Lock(), threading.Lock()
+    global _lock, _listener
+    _lock = threading.Lock()
     event = ffi.new("sslsession_event *")
     for queue in (REMOVALS, WITHDRAWALS):
         while lib.sslsession_next_event(queue, event):
@@ -116,6 +160,6 @@ def _forget_after_fork() -> None:
 
 
 if problem is None:
-    atexit.register(stop_listening)
+    atexit.register(_end)
     if hasattr(os, "register_at_fork"):
         os.register_at_fork(after_in_child=_forget_after_fork)

@@ -138,7 +138,7 @@ def _checked(plain: Any, kinds: dict[str, tuple[type, ...]]) -> dict[str, Any]:
     if not isinstance(plain, dict):
         raise ValueError("no dictionary")
     for name, allowed in kinds.items():
-        if type(plain.get(name, kinds)) not in allowed:
+        if type(plain.get(name, ...)) not in allowed:
             raise ValueError(f"{name} is missing or of another type")
         if type(plain[name]) is int and not -(2**31) <= plain[name] < (2**64 if name in WIDE else 2**31):
             raise ValueError(f"{name} is no number that OpenSSL could have given")

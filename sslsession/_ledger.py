@@ -10,7 +10,7 @@ import hashlib
 import os
 import threading
 from collections import OrderedDict
-from typing import Any, Generic, TypeVar
+from typing import Any, Callable, Generic, TypeVar
 
 from sslsession import _events
 from sslsession._libssl import ffi, lib
@@ -27,9 +27,7 @@ class Remembered(Generic[Value]):
     def __init__(self, most: int = REMEMBERED) -> None:
         self._most = most
         self._kept: OrderedDict[bytes, Value] = OrderedDict()
-
-    def get(self, digest: bytes) -> Value | None:
-        return self._kept.get(digest)
+        self.get: Callable[[bytes], Value | None] = self._kept.get
 
     def put(self, digest: bytes, value: Value) -> Value:
         self._kept[digest] = value
@@ -48,13 +46,10 @@ _withdrawn: Remembered[bool] = Remembered()
 
 def identity(pointer: Any) -> bytes:
     """What names a session here: SHA-256 of its ticket, or of its id where it has none."""
-    data, size = ffi.new("unsigned char **"), ffi.new("size_t *")
-    lib.SSL_SESSION_get0_ticket(pointer, data, size)
-    if size[0]:
-        return hashlib.sha256(b"ticket" + bytes(ffi.buffer(data[0], size[0]))).digest()
-    length = ffi.new("unsigned int *")
-    session_id = lib.SSL_SESSION_get_id(pointer, length)
-    return hashlib.sha256(b"id" + bytes(ffi.buffer(session_id, length[0]))).digest()
+    digest = ffi.new("unsigned char[32]")
+    if not lib.sslsession_identify(pointer, digest):
+        raise MemoryError("OpenSSL has no memory left for a digest")
+    return bytes(ffi.buffer(digest))
 
 
 def use_of(digest: bytes) -> Any:
@@ -74,15 +69,15 @@ def is_spent(digest: bytes) -> bool:
 
 def is_withdrawn(digest: bytes) -> bool:
     """Whether a connection of the session died of a fatal alert."""
-    _events.take_withdrawals()
+    if lib.sslsession_events_queued(_events.WITHDRAWALS):
+        _events.take_withdrawals()
     return _withdrawn.get(digest) is not None
 
 
 def _on_withdrawn(event: Any) -> list[_events.Task]:
     digest = identity(event.session)
     if digest != NAMELESS:
-        with _lock:
-            _withdrawn.put(digest, True)
+        _withdrawn.put(digest, True)
     return []
 
 

@@ -12,7 +12,7 @@ import importlib
 import re
 import ssl
 import sys
-from typing import Any, Callable, NoReturn
+from typing import Any, Callable, NamedTuple, NoReturn
 
 from sslsession import _native
 from sslsession.errors import UnsupportedError, UnsupportedInterpreter
@@ -23,6 +23,15 @@ ADVICE = (
     "Use a CPython whose ssl module links a shared OpenSSL 1.1.1 to 4.x: python.org's installers, "
     "Linux distributions, pyenv, conda, or the official container images. `python -m sslsession doctor` tells more."
 )
+
+
+class Feature(NamedTuple):
+    """A function that not every OpenSSL has."""
+
+    name: str
+    since: str
+    """The first OpenSSL that has it."""
+    found: bool
 
 
 class _Library:
@@ -49,6 +58,31 @@ def version() -> tuple[int, int, int]:
     if number >> 28 < 3:
         return number >> 28, number >> 20 & 0xFF, number >> 12 & 0xFF
     return number >> 28, number >> 20 & 0xFF, number >> 4 & 0xFF
+
+
+def extension_path() -> str | None:
+    """The file of the extension; None where it is part of the program."""
+    path = getattr(_native, "__file__", None)
+    return None if path is None else str(path)
+
+
+def text_version() -> str:
+    """What the resolved library calls itself (OpenSSL_version)."""
+    return str(ffi.string(lib.OpenSSL_version(0)).decode(errors="replace"))
+
+
+def known_features() -> list[Feature]:
+    """Every optional function, whether it was found, also where ``problem`` is set."""
+    native = _native.lib
+    listed = []
+    for index in range(native.sslsession_symbol_count()):
+        since = native.sslsession_symbol_since(index)
+        if since:
+            name = ffi.string(native.sslsession_symbol_name(index)).decode()
+            listed.append(
+                Feature(name, ffi.string(since).decode(), bool(native.sslsession_symbol_found(index)))
+            )
+    return listed
 
 
 def path_of(symbol: str = "SSL_get_session") -> str:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
+import ssl
 import time
 from typing import Any
 
 from sslsession import _borrow, _certificates, _ledger
 from sslsession._libssl import ffi, lib
 from sslsession.errors import InvalidSession, SessionError, SessionExpired, SessionMismatch
-from sslsession.resumption import FORCEABLE, TLS1_3, Candidate, Reason, refusal
+from sslsession.resumption import FORCEABLE, TLS1_3, Candidate, Reason, expires_at, refusal
 from sslsession.session import Session
 
-VERIFY_PEER = 1
+CANDIDATE = ffi.typeof("sslsession_candidate *")
 BEGUN, OFFERED, SAW_PSK, SAW_TICKET = 2, 4, 8, 16
 ERRORS: dict[Reason, type[SessionError]] = {
     Reason.NOT_RESUMABLE: InvalidSession,
@@ -68,67 +71,57 @@ def set_session(conn: Any, session: Session, *, force: bool = False) -> None:
     :class:`InvalidSession` where it cannot be resumed.
     """
     if not isinstance(session, Session):
-        raise TypeError(
-            f"a sslsession.Session is needed, not {type(session).__name__}: see get_session(conn)"
-        )
+        kind = f"{type(session).__module__}.{type(session).__name__}"
+        raise TypeError(f"a sslsession.Session is needed, not {kind}: see get_session(conn)")
     borrowed = _borrow.borrow(conn)
     handle = borrowed.ssl
-    if lib.SSL_is_server(handle):
+    now = int(time.time())
+    seen = ffi.new(CANDIDATE)
+    if not lib.sslsession_examine(handle, session._pointer, session._native or ffi.NULL, now, seen):
+        raise MemoryError("OpenSSL has no memory left for a digest")
+    if seen.server:
         raise SessionError("set_session is for clients; a server resumes through its cache or its tickets")
-    if lib.sslsession_begun(handle):
+    if seen.begun:
         raise SessionError(
             "the handshake began already: wrap the socket with do_handshake_on_connect=False, "
             "call set_session, then do_handshake()"
         )
-    digest = _ledger.identity(session._pointer)
-    reason, detail = _refusal(session, borrowed, digest)
-    if reason is None or (force and reason in FORCEABLE):
-        earned = _earned_here(session, handle)
-        if not earned and not force and lib.SSL_get_verify_mode(handle) & VERIFY_PEER:
-            reason, detail = _verify_again(session, handle)
-            earned = reason is None
-    if reason is not None and not (force and reason in FORCEABLE):
-        lib.sslsession_set_reason(handle, reason)
-        raise ERRORS.get(reason, SessionMismatch)(f"{reason}{detail}. {ADVICE[reason]}")
-    _offer(session, handle, digest, earned=earned and reason is None)
-
-
-def _refusal(session: Session, borrowed: _borrow.Borrowed, digest: bytes) -> tuple[Reason | None, str]:
-    now = int(time.time())
+    digest = bytes(ffi.buffer(seen.identity))
     name, here = session.server_name, getattr(borrowed.owner, "server_hostname", None)
+    version, hint, same = session._version, seen.lifetime_hint, seen.same_certificate
     candidate = Candidate(
-        resumable=session.is_resumable,
-        expires_at=session.expires_at,
-        leaf_in_date=bool(lib.sslsession_leaf_in_date(session._pointer, now)),
+        resumable=session._resumable,
+        expires_at=expires_at(version, seen.made_at, seen.timeout, hint if hint >= 0 else None),
+        leaf_in_date=bool(seen.leaf_in_date),
         withdrawn=_ledger.is_withdrawn(digest),
-        spent=session.single_use and _ledger.is_spent(digest),
+        spent=version >= TLS1_3 and _ledger.is_spent(digest),
         name=name,
         name_here=here,
-        same_certificate=_same_certificate(session, borrowed.ssl),
+        same_certificate=bool(same) if same >= 0 else _same_certificate(session, handle),
     )
-    reason = refusal(candidate, now)
-    return (
-        reason,
-        f" ({name!r}, and this connection is for {here!r})" if reason is Reason.NAME_MISMATCH else "",
-    )
+    reason, detail = refusal(candidate, now), ""
+    earned = bool(seen.earned)
+    if reason is None and not earned and not force and seen.verifies:
+        reason, detail = _verify_again(session, handle)
+        earned = reason is None
+    if reason is not None:
+        if not force or reason not in FORCEABLE:
+            if reason is Reason.NAME_MISMATCH:
+                detail = f" ({name!r}, and this connection is for {here!r})"
+            lib.sslsession_set_reason(handle, reason)
+            raise ERRORS.get(reason, SessionMismatch)(f"{reason}{detail}. {ADVICE[reason]}")
+        earned = False
+    _offer(session, handle, digest, earned=earned)
 
 
 def _same_certificate(session: Session, handle: Any) -> bool:
-    """Whether this side shows the certificate that the session was made with; unknown of a session from DER alone."""
-    if session._native is not None and lib.sslsession_same_policy(handle, session._native):
-        return True
+    """The same of a session from bytes; unknown of one from DER alone."""
     policy = session.policy
     if policy is None:
         return True
     here = ffi.new("sslsession_policy *")
     lib.sslsession_read_policy(handle, here)
     return policy.certificate == (bytes(ffi.buffer(here.certificate)) if here.has_certificate else None)
-
-
-def _earned_here(session: Session, handle: Any) -> bool:
-    """Whether this very context, its settings and trust unchanged, verified the handshake that made the session."""
-    native = session._native
-    return native is not None and bool(native.earned) and bool(lib.sslsession_same_policy(handle, native))
 
 
 def _verify_again(session: Session, handle: Any) -> tuple[Reason | None, str]:
@@ -151,10 +144,25 @@ def _chain(session: Session) -> Any:
     return _certificates.stack(session._facts.peer_chain) if session._facts is not None else ffi.NULL
 
 
+@functools.lru_cache(maxsize=1)
+def _id_context() -> bytes:
+    """The session id context that ssl gives to all its connections: only a session tells it, so one is begun."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    trial = context.wrap_bio(ssl.MemoryBIO(), ssl.MemoryBIO())
+    with contextlib.suppress(ssl.SSLWantReadError):
+        trial.do_handshake()
+    session = get_session(trial)
+    return session.id_context if session is not None else b""
+
+
 def _offer(session: Session, handle: Any, digest: bytes, *, earned: bool) -> None:
     copy = lib.SSL_SESSION_dup(session._pointer)
     if copy == ffi.NULL:
         raise MemoryError("OpenSSL could not copy the session")
+    id_context = _id_context()
+    # OpenSSL's clients end a handshake that resumes a session of another id context, and ssl's differs from s_client's.
+    lib.SSL_SESSION_set1_id_context(copy, id_context, len(id_context))
     use = _ledger.use_of(digest) if session.single_use else ffi.NULL
     if not lib.sslsession_offer(handle, copy, use, _chain(session), earned):
         lib.ERR_clear_error()

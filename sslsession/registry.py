@@ -127,10 +127,13 @@ def is_ffdhe(number: int) -> bool:
 @functools.lru_cache(maxsize=1)
 def _groups_by_nid() -> dict[int, int]:
     found: dict[int, int] = {}
+    # A name that is not found leaves an error behind, which ssl would take for that of its next read.
+    lib.ERR_set_mark()
     for number, name in GROUPS.items():
         nid = lib.OBJ_txt2nid(NAMES_IN_OPENSSL.get(name, name).encode())
         if nid:
             found.setdefault(nid, number)
+    lib.ERR_pop_to_mark()
     return found
 
 

@@ -11,6 +11,7 @@ from sslsession.errors import SessionError, UnsupportedError
 from sslsession.resumption import TLS1_3
 
 KEY_UPDATE_REQUESTED = 1
+NO_SESSION_RESUMPTION_ON_RENEGOTIATION = 1 << 16
 
 
 def send_new_ticket(conn: Any) -> None:
@@ -43,6 +44,9 @@ def renegotiate(conn: Any) -> None:
         raise UnsupportedError(
             "TLS 1.3 has no renegotiation: use update_keys(conn), or send_new_ticket(conn)"
         )
+    if lib.SSL_is_server(borrowed.ssl):
+        # Asked by a server, OpenSSL's clients offer the session they have; this server is to make a new one.
+        lib.SSL_set_options(borrowed.ssl, NO_SESSION_RESUMPTION_ON_RENEGOTIATION)
     _begin(lib.SSL_renegotiate, borrowed.ssl)
     _go_on(borrowed)
 

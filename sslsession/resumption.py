@@ -118,7 +118,8 @@ def refusal(candidate: Candidate, now: int) -> Reason | None:
         return Reason.EXPIRED
     if candidate.spent:
         return Reason.TICKET_USED
-    if candidate.name is not None and canonical_name(candidate.name) != canonical_name(candidate.name_here):
+    name, here = candidate.name, candidate.name_here
+    if name is not None and name != here and canonical_name(name) != canonical_name(here):
         return Reason.NAME_MISMATCH
     if not candidate.same_certificate:
         return Reason.CERTIFICATE_CHANGED

@@ -29,7 +29,6 @@ class Session:
 
     __slots__ = (
         "_facts_cache",
-        "_holds",
         "_last_activity",
         "_name",
         "_native",
@@ -42,7 +41,6 @@ class Session:
     _native: Any
     _facts_cache: _facts.Facts | None
     _name: str | None
-    _holds: dict[bytes, bool]
     _resumable: bool
     _version: int
     _last_activity: int
@@ -66,9 +64,11 @@ class Session:
         self._native = native
         self._facts_cache = facts
         self._name = name
-        self._holds = {}
-        self._resumable = bool(lib.SSL_SESSION_is_resumable(pointer))
-        self._version = lib.SSL_SESSION_get_protocol_version(pointer)
+        if native is None:
+            self._resumable = bool(lib.SSL_SESSION_is_resumable(pointer))
+            self._version = lib.SSL_SESSION_get_protocol_version(pointer)
+        else:
+            self._resumable, self._version = bool(native.resumable), native.version
         self._last_activity = int(time.time()) if last_activity is None else last_activity
         return self
 
@@ -159,6 +159,8 @@ class Session:
     @property
     def server_name(self) -> str | None:
         """The server's name: what the client's socket was wrapped with, or the SNI seen (RFC 6066 3)."""
+        if self._name is not None:
+            return self._name
         if self._facts is not None and self._facts.server_name is not None:
             return self._facts.server_name
         name = lib.SSL_SESSION_get0_hostname(self._pointer)
@@ -246,12 +248,14 @@ class Session:
         return self._facts.encrypt_then_mac if self._facts else None
 
     @property
-    def extended_master_secret(self) -> bool:
-        """RFC 7627; TLS 1.3 always binds the transcript (SSL_get_extms_support; alone: DER tag 13)."""
-        known = self._facts.extended_master_secret if self._facts else None
-        if known is None:
-            return self._version >= resumption.TLS1_3 or bool((self._tagged(_der.FLAGS_TAG) or 0) & 1)
-        return known
+    def extended_master_secret(self) -> bool | None:
+        """RFC 7627; TLS 1.3 always binds the transcript (SSL_get_extms_support; alone: DER tag 13). None while the
+        handshake goes on."""
+        if self._version >= resumption.TLS1_3:
+            return True
+        if self._facts is not None:
+            return self._facts.extended_master_secret
+        return bool((self._tagged(_der.FLAGS_TAG) or 0) & 1)
 
     @property
     def heartbeat_mode(self) -> int:
@@ -285,7 +289,7 @@ class Session:
     @property
     def lifetime_hint(self) -> int | None:
         """Seconds that the server keeps the ticket, by its word; None without a ticket."""
-        if self.ticket is None:
+        if not lib.SSL_SESSION_has_ticket(self._pointer):
             return None
         return int(lib.SSL_SESSION_get_ticket_lifetime_hint(self._pointer))
 
@@ -345,13 +349,24 @@ class Session:
         return all(getattr(self, name) == getattr(other, name) for name in NEGOTIATED)
 
     def _tagged(self, tag: int, default: int | None = None) -> int | None:
+        if lib.SSL_SESSION_get0_cipher(self._pointer) == ffi.NULL:
+            return default  # OpenSSL writes no DER of a session whose handshake chose no suite yet
         return _der.integers(_der.write(self._pointer)).get(tag, default)
 
     # Bytes and text
 
     def to_der(self) -> bytes:
-        """Secret. OpenSSL's own format (i2d_SSL_SESSION)."""
+        """Secret. OpenSSL's own format (i2d_SSL_SESSION); of a client's session without its id context."""
+        if self._is_clients():
+            return _der.write_for_clients(self._pointer)
         return _der.write(self._pointer)
+
+    def _is_clients(self) -> bool:
+        if self._native is not None:
+            return not self._native.policy.server
+        if self._facts is not None:
+            return not self._facts.policy.server
+        return self.ticket is not None
 
     @classmethod
     def from_der(cls, data: bytes) -> Session:
@@ -372,7 +387,7 @@ class Session:
         facts = self._facts
         return _envelope.pack(
             {
-                "der": self.to_der(),
+                "der": _der.write(self._pointer),
                 "resumable": self._resumable,
                 "last_activity": self._last_activity,
                 "facts": _facts.to_plain(facts) if facts else None,

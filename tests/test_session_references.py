@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import gc
-import platform
 import ssl
-import sys
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
-import sslsession
-from sslsession import InvalidSession, Session
-from sslsession._libssl import lib
 
+import sslsession
 from helpers.certs import Authority, Identity
+from helpers.memory_use import growth, needs_statm
 from helpers.peers import Pair, SocketPair, client_context, connect, server_context
 from helpers.sessions import (
     FIELDS,
@@ -26,13 +22,10 @@ from helpers.sessions import (
     take,
     values,
 )
+from sslsession import InvalidSession, Session
+from sslsession._libssl import lib
 
 pytestmark = pytest.mark.binding
-STATM = Path("/proc/self/statm")
-needs_statm = pytest.mark.skipif(
-    not sys.platform.startswith("linux") or platform.python_implementation() != "CPython",
-    reason="resident memory is read from /proc, and says little where garbage is collected later",
-)
 
 
 def test_fact_01_there_is_no_session_before_the_handshake(ca: Authority, server_identity: Identity) -> None:
@@ -106,24 +99,24 @@ def test_fact_03_a_session_outlives_its_connection_and_its_contexts(
 
 
 def test_fact_04_what_openssl_lends_is_copied(ca: Authority, server_identity: Identity) -> None:
+    def lent(session: Session) -> list[object]:
+        chain = session.peer_certificate_chain
+        return [
+            session.id,
+            session.ticket,
+            session.id_context,
+            session.master_secret,
+            session.server_name,
+            *chain,
+        ]
+
     pair = connect(client_context(ca, version="1.2"), server_context(server_identity))
-    session = session_of(pair.client)
-    pair.close()
-    lent: list[Callable[[], object]] = [
-        lambda: session.id,
-        lambda: session.ticket,
-        lambda: session.id_context,
-        lambda: session.master_secret,
-        lambda: session.server_name,
-        lambda: session.peer_certificate_chain[0],
-    ]
-    first = [read() for read in lent]
+    first, again = lent(session_of(pair.client)), lent(session_of(pair.client))
+    assert first == again
     assert {type(value) for value in first} == {bytes, str}
-    del pair
-    kept = [bytes(value) if isinstance(value, bytes) else value for value in first]
-    del session
+    pair.drop()
     gc.collect()
-    assert first == kept
+    assert first == again
 
 
 def test_fact_04_lists_are_the_callers_own(ca: Authority, server_identity: Identity) -> None:
@@ -161,22 +154,6 @@ def test_a_session_is_made_by_this_library_alone() -> None:
         Session()
 
 
-def resident() -> int:
-    return int(STATM.read_text().split()[1]) * 4096
-
-
-def growth(cycle: Callable[[], object], cycles: int) -> int:
-    """By how many bytes resident memory grows in `cycles`, after as many as settle it."""
-    for _ in range(max(200, cycles // 10)):
-        cycle()
-    gc.collect()
-    before = resident()
-    for _ in range(cycles):
-        cycle()
-    gc.collect()
-    return resident() - before
-
-
 @pytest.fixture
 def round_trip(ca: Authority, server_identity: Identity, tls_version: str) -> Callable[[], object]:
     client = client_context(ca, version=tls_version)
@@ -197,19 +174,25 @@ def test_fact_02_cycles_of_get_and_set_leave_memory_where_it_was(round_trip: Cal
 
 @needs_statm
 @pytest.mark.soak
-def test_fact_02_a_hundred_thousand_cycles_leave_memory_where_it_was(round_trip: Callable[[], object]) -> None:
+def test_fact_02_a_hundred_thousand_cycles_leave_memory_where_it_was(
+    round_trip: Callable[[], object],
+) -> None:
     assert growth(round_trip, 100_000) < 2 << 20
 
 
 @needs_statm
-def test_fact_02_every_field_read_leaves_memory_where_it_was(ca: Authority, server_identity: Identity) -> None:
+def test_fact_02_every_field_read_leaves_memory_where_it_was(
+    ca: Authority, server_identity: Identity
+) -> None:
     pair = connect(client_context(ca), server_context(server_identity))
     assert growth(lambda: values(session_of(pair.client)), 1_000) < 1 << 20
     pair.close()
 
 
 @needs_statm
-def test_fact_02_handshakes_that_resume_leave_memory_where_it_was(ca: Authority, server_identity: Identity) -> None:
+def test_fact_02_handshakes_that_resume_leave_memory_where_it_was(
+    ca: Authority, server_identity: Identity
+) -> None:
     client, server = client_context(ca), server_context(server_identity)
     kept = [take(client, server)]
 

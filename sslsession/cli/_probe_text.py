@@ -38,8 +38,7 @@ def draw(report: Report | ResumeReport, saved: dict[str, Any] | None, console: C
     else:
         for version in report.versions:
             console.print(styled(_version(version), True if version.spoken else None))
-        if report.kinds:
-            console.print(_table(report))
+        console.print(_table(report))
         for version, kind in report.kinds:
             if kind.why_not is not None:
                 console.print(Text(f"{_label(version, kind)}: {kind.why_not}"))
@@ -61,8 +60,8 @@ def _table(report: Report) -> Table:
             version.version,
             kind.kind,
             styled(_state(kind), kind.resumed),
-            _tickets(kind) if kind.tickets else "-",
-            "-" if kind.lifetime is None else duration(kind.lifetime),
+            _counts(kind) if kind.tickets else "-",
+            "-" if kind.lifetime is None else f"{kind.lifetime} s",
             f"{kind.max_early_data} bytes" if kind.max_early_data else "-",
         )
     return table
@@ -92,17 +91,18 @@ def _state(kind: KindReport) -> str:
 
 def _kind(kind: KindReport) -> str:
     if not kind.offered:
-        return "not offered by the server"
-    facts = [_tickets(kind)] if kind.tickets else []
+        return "not offered by the server" + (f" ({kind.why_not})" if kind.why_not else "")
+    facts = [f"tickets {_counts(kind)}"] if kind.tickets else []
     facts += [f"lifetime {duration(kind.lifetime)}"] if kind.lifetime is not None else []
     facts += [f"0-RTT {kind.max_early_data} bytes"] if kind.max_early_data else []
     state = "resumed" if kind.resumed else f"not resumed ({kind.why_not})"
-    return "; ".join(part for part in (state, ", ".join(facts)) if part)
+    return "; ".join([state, *facts])
 
 
-def _tickets(kind: KindReport) -> str:
-    count = f"{kind.tickets} ticket{'s' if kind.tickets > 1 else ''}"
-    return count if kind.tickets_when_resumed is None else f"{count}, then {kind.tickets_when_resumed}"
+def _counts(kind: KindReport) -> str:
+    """How many tickets a full handshake brings, and a resumed one after it."""
+    then = kind.tickets_when_resumed
+    return f"{kind.tickets}" if then is None else f"{kind.tickets}, then {then}"
 
 
 def duration(seconds: int) -> str:
@@ -123,7 +123,11 @@ def _verdict(report: Report) -> str:
 
 
 def _resumed(report: ResumeReport) -> str:
-    parts = ["resumed" if report.resumed else f"not resumed ({report.why_not})", report.cipher_suite, report.group]
+    parts = [
+        "resumed" if report.resumed else f"not resumed ({report.why_not})",
+        report.cipher_suite,
+        report.group,
+    ]
     new = f"; {report.tickets} new ticket{'s' if report.tickets > 1 else ''}" if report.tickets else ""
     return f"TLS {report.version} with the saved session: {', '.join(part for part in parts if part)}{new}"
 
@@ -132,4 +136,6 @@ def _saved(saved: dict[str, Any] | None) -> list[str]:
     if saved is None or saved["file"] is None:
         return []
     until = datetime.datetime.fromtimestamp(saved["expires_at"], datetime.timezone.utc)
-    return [f"saved: {saved['kind']}, good until {until:%Y-%m-%d %H:%M:%S} UTC, in {printable(saved['file'])}"]
+    doubt = ", which this server does not resume" if saved["resumed"] is False else ""
+    what = f"{saved['kind']}{doubt}, good until {until:%Y-%m-%d %H:%M:%S} UTC"
+    return [f"saved: {what}, in {printable(saved['file'])}"]

@@ -10,7 +10,16 @@ import click
 
 from sslsession.cli import _probe_text
 from sslsession.cli._terminal import json_option, out, say_json, spinner
-from sslsession.probing import Probe, ProbeError, Trust, load_session, parse_target, save_session
+from sslsession.probing import (
+    Probe,
+    ProbeError,
+    Report,
+    ResumeReport,
+    Trust,
+    load_session,
+    parse_target,
+    save_session,
+)
 from sslsession.probing.probe import NEWEST_FIRST
 from sslsession.probing.starttls import PROTOCOLS
 from sslsession.probing.target import VERSIONS
@@ -27,7 +36,9 @@ def _seconds(_: click.Context, __: click.Parameter, value: float) -> float:
 
 @click.command()
 @click.argument("server", metavar="HOST[:PORT]")
-@click.option("--ca", type=click.Path(path_type=Path), help="Trust this CA: a PEM file, or a directory of hashed ones.")
+@click.option(
+    "--ca", type=click.Path(path_type=Path), help="Trust this CA: a PEM file, or a directory of hashed ones."
+)
 @click.option("--servername", metavar="NAME", help="The name to ask for and to expect; HOST unless given.")
 @click.option("--insecure", is_flag=True, help="Verify no certificate.")
 @click.option("--starttls", type=click.Choice(list(PROTOCOLS)), help="Begin TLS as this protocol does.")
@@ -40,7 +51,9 @@ def _seconds(_: click.Context, __: click.Parameter, value: float) -> float:
     callback=_seconds,
     help="Seconds for each connection.",
 )
-@click.option("--save", type=FILE, metavar="FILE", help="Keep an unused session in FILE, for its owner alone.")
+@click.option(
+    "--save", type=FILE, metavar="FILE", help="Keep an unused session in FILE, for its owner alone."
+)
 @click.option("--resume", type=FILE, metavar="FILE", help="Offer the session in FILE, and try nothing else.")
 @json_option
 def probe(
@@ -69,15 +82,14 @@ def probe(
     if saved is not None and version not in (None, _name(saved.session)):
         raise click.UsageError(f"the session in {resume} is not of TLS {version}.")
     with spinner(wanted=not as_json) as tell:
-        work = Probe(target, Trust(ca, insecure), timeout=timeout, step=lambda what: tell(f"{target}: {what}"))
+        work = Probe(
+            target, Trust(ca, insecure), timeout=timeout, step=lambda what: tell(f"{target}: {what}")
+        )
         if saved is not None:
-            report: Any = work.resume(saved.session, keep=save is not None)
-            kept = (f"TLS {report.version} session", report.session)
+            report: Report | ResumeReport = work.resume(saved.session, keep=save is not None)
         else:
             report = work.run([version] if version else NEWEST_FIRST, keep=save is not None)
-            best = report.best()
-            kept = (f"TLS {best[0].version} {best[1].kind}", best[1].session) if best else ("", None)
-    told = _save(save, *kept) if save is not None else None
+    told = _save(save, report) if save is not None else None
     _print(report, told, as_json=as_json)
     if told is not None and told["file"] is None:
         raise ProbeError(f"{save} was not written: the server gave no session that could be resumed")
@@ -87,14 +99,21 @@ def _name(session: Session) -> str | None:
     return next((name for name, value in VERSIONS.items() if value == session.version), None)
 
 
-def _save(path: Path, kind: str, session: Session | None) -> dict[str, Any]:
+def _save(path: Path, report: Report | ResumeReport) -> dict[str, Any]:
+    """What was kept, as it is told; ``file`` is None where there was nothing to keep."""
+    kind, resumed, session = None, None, None
+    if isinstance(report, ResumeReport):
+        kind, session = f"TLS {report.version} session", report.session
+    elif (best := report.best()) is not None:
+        version, found = best
+        kind, resumed, session = f"TLS {version.version} {found.kind}", found.resumed, found.session
     if session is None:
-        return {"file": None, "kind": None, "expires_at": None}
+        return {"file": None, "kind": None, "resumed": None, "expires_at": None}
     save_session(path, session)
-    return {"file": str(path), "kind": kind, "expires_at": session.expires_at}
+    return {"file": str(path), "kind": kind, "resumed": resumed, "expires_at": session.expires_at}
 
 
-def _print(report: Any, saved: dict[str, Any] | None, *, as_json: bool) -> None:
+def _print(report: Report | ResumeReport, saved: dict[str, Any] | None, *, as_json: bool) -> None:
     if as_json:
         say_json({**report.plain(), "saved": saved})
         return

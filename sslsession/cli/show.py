@@ -31,7 +31,9 @@ def show(file: str, secrets: bool, as_json: bool) -> None:
         say_json({"format": saved.format, **plain_fields(saved, secrets=secrets)})
         return
     fields = [("format", saved.format)]
-    fields += [(name, printable(shown(name, value, secrets=secrets))) for name, value in values(saved.session)]
+    fields += [
+        (name, printable(shown(name, value, secrets=secrets))) for name, value in values(saved.session)
+    ]
     console = out()
     if console.is_terminal:
         draw(fields, console)
@@ -51,11 +53,12 @@ def draw(fields: list[tuple[str, str]], console: Console) -> None:
 
 
 def plain_fields(saved: Saved, *, secrets: bool) -> dict[str, Any]:
-    """Every field as JSON has it: bytes in hexadecimal, times in epoch seconds, numbers of a registry with their name."""
-    return {
-        name: f"({len(value)} bytes, hidden)" if name in SECRETS and value is not None and not secrets else _plain(value)
-        for name, value in values(saved.session)
-    }
+    """Every field as JSON has it: bytes in hexadecimal, times in epoch seconds, IANA's numbers with their names."""
+    found = {}
+    for name, value in values(saved.session):
+        hidden = name in SECRETS and value is not None and not secrets
+        found[name] = f"({len(value)} bytes, hidden)" if hidden else _plain(value)
+    return found
 
 
 def _plain(value: Any) -> Any:

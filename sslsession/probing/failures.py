@@ -8,7 +8,9 @@ import ssl
 
 from sslsession.errors import SessionError
 
-NOT_TLS = frozenset({"WRONG_VERSION_NUMBER", "UNKNOWN_PROTOCOL", "PACKET_LENGTH_TOO_LONG", "RECORD_LAYER_FAILURE"})
+NOT_TLS = frozenset(
+    {"WRONG_VERSION_NUMBER", "UNKNOWN_PROTOCOL", "PACKET_LENGTH_TOO_LONG", "RECORD_LAYER_FAILURE"}
+)
 
 
 class ProbeError(SessionError, OSError):
@@ -21,7 +23,9 @@ class NotSpoken(ProbeError):
 
 def printable(text: str) -> str:
     """A peer's text on one line, with nothing in it that a terminal would obey."""
-    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text.strip())
+    return "".join(
+        char if char.isprintable() else char.encode("unicode_escape").decode() for char in text.strip()
+    )
 
 
 def of_lookup(host: str, error: OSError | ValueError) -> ProbeError:
@@ -36,7 +40,7 @@ def of_connecting(where: str, timeout: float, error: OSError) -> ProbeError:
         return ProbeError(f"{where} did not answer within {timeout:g} s")
     if isinstance(error, ConnectionRefusedError):
         return ProbeError(f"{where} refused the connection")
-    return ProbeError(f"{where} cannot be reached: {_told(error)}")
+    return ProbeError(f"{where} cannot be reached: {told(error)}")
 
 
 def of_handshake(where: str, timeout: float, error: OSError) -> ProbeError:
@@ -48,17 +52,17 @@ def of_handshake(where: str, timeout: float, error: OSError) -> ProbeError:
         )
     if isinstance(error, ssl.SSLCertVerificationError):
         return ProbeError(
-            f"the certificate of {where} fails: {error.verify_message}. "
+            f"the certificate of {where} fails: {error.verify_message.rstrip('.')}. "
             "--ca names a CA to trust, --servername another name to expect, --insecure verifies nothing"
         )
     if isinstance(error, ssl.SSLError) and error.reason in NOT_TLS:
         return ProbeError(f"{where} is not a TLS server, or needs --starttls: its answer is not TLS")
-    if isinstance(error, (ssl.SSLEOFError, ConnectionError)):
+    if isinstance(error, (ssl.SSLEOFError, ssl.SSLZeroReturnError, ConnectionError)):
         return NotSpoken("the server closed the connection during the handshake")
-    return NotSpoken(_told(error))
+    return NotSpoken(told(error))
 
 
-def _told(error: OSError) -> str:
+def told(error: OSError) -> str:
     """The system's or OpenSSL's own words, without their numbers."""
     if isinstance(error, ssl.SSLError) and error.reason:
         return error.reason.replace("_", " ").lower()

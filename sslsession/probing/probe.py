@@ -7,10 +7,21 @@ then one that offers it. Only OpenSSL's flag on the second says that it was resu
 
 from __future__ import annotations
 
-from typing import Callable, Sequence
+import contextlib
+import ssl
+from collections.abc import Sequence
+from typing import Callable
 
 from sslsession.probing.failures import NotSpoken, ProbeError
-from sslsession.probing.reports import PSK, SESSION_ID, TICKET, KindReport, Report, ResumeReport, VersionReport
+from sslsession.probing.reports import (
+    PSK,
+    SESSION_ID,
+    TICKET,
+    KindReport,
+    Report,
+    ResumeReport,
+    VersionReport,
+)
 from sslsession.probing.target import VERSIONS, Target, Trust
 from sslsession.probing.visits import Visit, Visitor
 from sslsession.session import Session
@@ -41,11 +52,11 @@ class Probe:
         resumes nothing is a finding. Errors: :class:`ProbeError` where the server speaks none of the versions, or
         cannot be reached or believed.
         """
-        probes = {"1.3": self._tls13, "1.2": self._tls12}
+        probes = {"1.3": lambda: self._tls13(keep=keep), "1.2": self._tls12}
         found = []
         for version in versions:
             try:
-                found.append(probes[version](keep))
+                found.append(probes[version]())
             except NotSpoken as refused:
                 found.append(VersionReport(version, spoken=False, why_not=str(refused)))
         if not any(each.spoken for each in found):
@@ -61,7 +72,7 @@ class Probe:
             versions=found,
         )
 
-    def _tls13(self, keep: bool) -> VersionReport:
+    def _tls13(self, *, keep: bool) -> VersionReport:
         self._step("TLS 1.3")
         ctx = self.trust.context(VERSIONS["1.3"])
         first = self._visitor.visit(ctx, listen=True)
@@ -78,22 +89,26 @@ class Probe:
         version.kinds.append(kind)
         if usable:
             self._step("TLS 1.3 PSK")
-            second = self._visitor.visit(ctx, usable.pop(), listen=True)
-            kind.resumed, kind.why_not = second.reused, second.why_not
-            if second.reused:
-                kind.tickets_when_resumed = len(second.tickets)
-            usable.extend(ticket for ticket in second.tickets if ticket.is_resumable)
+            second = self._again(kind, ctx, usable.pop(), listen=True)
+            usable.extend(second.tickets if second is not None else ())
             if keep and not usable:
-                usable.extend(self._visitor.visit(ctx, listen=True).tickets)
-            kind.session = usable[-1] if usable else None
+                with contextlib.suppress(NotSpoken):
+                    usable.extend(self._visitor.visit(ctx, listen=True).tickets)
+            kind.session = _good(usable[-1] if usable else None)
         return version
 
-    def _tls12(self, keep: bool) -> VersionReport:
+    def _tls12(self) -> VersionReport:
         self._step("TLS 1.2")
         version = VersionReport("1.2", spoken=True)
         for name in (TICKET, SESSION_ID):
             ctx = self.trust.context(VERSIONS["1.2"], tickets=name == TICKET)
-            first = self._visitor.visit(ctx)
+            try:
+                first = self._visitor.visit(ctx)
+            except NotSpoken as refused:
+                if not version.kinds:
+                    raise
+                version.kinds.append(KindReport(name, offered=False, why_not=str(refused)))
+                continue
             version.describe_with(first)
             earned = first.session
             kind = KindReport(name, offered=earned is not None and _is_a(name, earned))
@@ -102,12 +117,23 @@ class Probe:
                 continue
             kind.tickets, kind.lifetime = len(first.tickets), earned.lifetime_hint or None
             self._step(f"TLS 1.2 {name}")
-            second = self._visitor.visit(ctx, earned)
-            kind.resumed, kind.why_not = second.reused, second.why_not
-            if second.reused and name == TICKET:
-                kind.tickets_when_resumed = len(second.tickets)
-            kind.session = _newest(second) or earned
+            second = self._again(kind, ctx, earned)
+            kind.session = (_newest(second) if second is not None else None) or _good(earned)
         return version
+
+    def _again(
+        self, kind: KindReport, ctx: ssl.SSLContext, session: Session, *, listen: bool = False
+    ) -> Visit | None:
+        """The second connection, and what it says of ``kind``; None where the server does not bear being offered it."""
+        try:
+            visit = self._visitor.visit(ctx, session, listen=listen)
+        except NotSpoken as refused:
+            kind.resumed, kind.why_not = False, f"the handshake that offers it fails: {refused}"
+            return None
+        kind.resumed, kind.why_not = visit.reused, visit.why_not
+        if visit.reused and kind.tickets:
+            kind.tickets_when_resumed = len(visit.tickets)
+        return visit
 
     def resume(self, session: Session, *, keep: bool = False) -> ResumeReport:
         """One connection that offers a saved session; keep: waits for the tickets that come in its place.
@@ -116,7 +142,9 @@ class Probe:
         """
         name = next((name for name, value in VERSIONS.items() if value == session.version), None)
         if name is None:
-            raise ProbeError(f"the session is of {session.version.name}, and probe speaks TLS 1.2 and TLS 1.3")
+            raise ProbeError(
+                f"the session is of {session.version.name}, and probe speaks TLS 1.2 and TLS 1.3"
+            )
         self._step(f"TLS {name} with the saved session")
         ctx = self.trust.context(VERSIONS[name], tickets=session.single_use or session.ticket is not None)
         try:
@@ -151,7 +179,11 @@ def _is_a(kind: str, session: Session) -> bool:
 
 def _newest(visit: Visit) -> Session | None:
     """The newest session of a visit that nobody used yet; a TLS 1.2 session stays good when it is used."""
-    session = visit.tickets[-1] if visit.tickets else visit.session
-    if session is None or not session.is_resumable or (session.single_use and not visit.tickets):
-        return None
-    return session
+    if visit.tickets:
+        return _good(visit.tickets[-1])
+    return _good(visit.session) if visit.session is not None and not visit.session.single_use else None
+
+
+def _good(session: Session | None) -> Session | None:
+    """The session, where it can be resumed from now on."""
+    return session if session is not None and session.is_resumable and not session.is_expired else None

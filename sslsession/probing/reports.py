@@ -66,7 +66,10 @@ class VersionReport:
     def plain(self) -> dict[str, Any]:
         """Each kind under its name."""
         own = {item.name: getattr(self, item.name) for item in fields(self) if item.name != "kinds"}
-        return {**own, "resumption": {each.kind.replace(" ", "_").lower(): each.plain() for each in self.kinds}}
+        return {
+            **own,
+            "resumption": {each.kind.replace(" ", "_").lower(): each.plain() for each in self.kinds},
+        }
 
 
 @dataclass
@@ -101,7 +104,11 @@ class Report:
     def plain(self) -> dict[str, Any]:
         """For JSON."""
         own = {item.name: getattr(self, item.name) for item in fields(self) if item.name != "versions"}
-        return {**own, "resumes": self.resumes, "versions": {each.version: each.plain() for each in self.versions}}
+        return {
+            **own,
+            "resumes": self.resumes,
+            "versions": {each.version: each.plain() for each in self.versions},
+        }
 
 
 @dataclass

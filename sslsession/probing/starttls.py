@@ -51,7 +51,9 @@ class Wire:
     def finish(self) -> None:
         """Errors: :class:`ProbeError` where the server said more than it was asked."""
         if self._waiting:
-            raise ProbeError("the server sent plaintext after it agreed to begin TLS, which must not be believed")
+            raise ProbeError(
+                "the server sent plaintext after it agreed to begin TLS, which must not be believed"
+            )
 
 
 def _refused(command: str, line: str) -> NoReturn:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ssl
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,7 +41,9 @@ def parse_target(text: str, *, server_name: str | None = None, starttls: str | N
         host, closed, rest = text[1:].partition("]")
         colon, port = rest[:1], rest[1:]
         if not closed or colon not in ("", ":"):
-            raise ProbeError(f"{printable(text)!r} is no HOST[:PORT]: an IPv6 address with a port is [ADDRESS]:PORT")
+            raise ProbeError(
+                f"{printable(text)!r} is no HOST[:PORT]: an IPv6 address with a port is [ADDRESS]:PORT"
+            )
     elif text.count(":") == 1:
         host, colon, port = text.partition(":")
     if not text.isprintable() or " " in text:
@@ -76,7 +79,7 @@ class Trust:
 
     def _load(self, ctx: ssl.SSLContext, ca: Path) -> None:
         try:
-            if ca.is_dir():
+            if stat.S_ISDIR(ca.stat().st_mode):
                 ctx.load_verify_locations(capath=str(ca))
             else:
                 ctx.load_verify_locations(cafile=str(ca))

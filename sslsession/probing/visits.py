@@ -75,6 +75,7 @@ class Visitor:
 
         Errors: :class:`ProbeError`; :class:`NotSpoken` where another TLS version may do better.
         """
+        self._check_name(ctx)
         deadline = time.monotonic() + self.timeout
         received: list[Session] = []
         with SessionHooks(ctx, new=lambda _, new: received.append(new)), self._plain(deadline) as raw:
@@ -95,10 +96,7 @@ class Visitor:
         return Visit(reused, why_not, own, tuple(received), remark)
 
     def _plain(self, deadline: float) -> socket.socket:
-        if self.address is not None:
-            candidates = [(self._family, self.address)]
-        else:
-            candidates = self._look_up()
+        candidates = [(self._family, self.address)] if self.address is not None else self._look_up()
         failure: OSError = OSError("no address")
         for position, (family, address) in enumerate(candidates):
             raw = socket.socket(family, socket.SOCK_STREAM)
@@ -134,11 +132,18 @@ class Visitor:
         except OSError as error:
             raise failures.of_connecting(f"{self.target}, {protocol}:", self.timeout, error) from error
 
-    def _wrapped(self, ctx: ssl.SSLContext, raw: socket.socket) -> ssl.SSLSocket:
+    def _check_name(self, ctx: ssl.SSLContext) -> None:
+        """Finds out what ssl thinks of the name where there is no socket yet that it would leave open."""
+        name = self.target.server_name
         try:
-            return ctx.wrap_socket(raw, server_hostname=self.target.server_name, do_handshake_on_connect=False)
+            ctx.wrap_bio(ssl.MemoryBIO(), ssl.MemoryBIO(), server_hostname=name)
         except ValueError as error:
-            raise ProbeError(f"{failures.printable(self.target.server_name)!r} is no server name: {error}") from error
+            raise ProbeError(f"{failures.printable(name)!r} is no server name: {error}") from error
+
+    def _wrapped(self, ctx: ssl.SSLContext, raw: socket.socket) -> ssl.SSLSocket:
+        name = self.target.server_name
+        try:
+            return ctx.wrap_socket(raw, server_hostname=name, do_handshake_on_connect=False)
         except OSError as error:
             raise failures.of_handshake(str(self.target), self.timeout, error) from error
 
@@ -154,8 +159,10 @@ class Visitor:
         """Reads until the tickets must have come: with the server's answer, at its end, or in its silence."""
         heard = 0
         last = time.monotonic()
-        try:
+        with contextlib.suppress(OSError):
+            # Whoever closed already left an alert to read.
             conn.sendall(self._question())
+        try:
             while heard < MOST_ANSWER:
                 before = len(received)
                 patience = AFTER_ANSWER if heard else AFTER_TICKETS if received else PATIENCE
@@ -171,10 +178,10 @@ class Visitor:
                     last = time.monotonic()
                 elif time.monotonic() >= until:
                     return None
-        except ssl.SSLError as error:
-            return (error.reason or str(error)).replace("_", " ").lower()
-        except OSError:
-            return None
+        except OSError as error:
+            return (
+                failures.told(error) if isinstance(error, ssl.SSLError) and error.library == "SSL" else None
+            )
         return None
 
     def _question(self) -> bytes:
@@ -186,7 +193,9 @@ class Visitor:
             return b""
         name = target.server_name
         host = f"[{name}]".encode() if ":" in name else name.encode("ascii" if name.isascii() else "idna")
-        return b"HEAD / HTTP/1.1\r\nHost: " + host + b"\r\nUser-Agent: sslsession\r\nConnection: close\r\n\r\n"
+        return (
+            b"HEAD / HTTP/1.1\r\nHost: " + host + b"\r\nUser-Agent: sslsession\r\nConnection: close\r\n\r\n"
+        )
 
 
 def _left(deadline: float) -> float:

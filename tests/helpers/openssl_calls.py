@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ssl
 import sys
+from collections.abc import Callable
 from types import TracebackType
 from typing import Any
 
@@ -51,10 +52,20 @@ def session_id(pointer: Any) -> bytes:
     return bytes(ffi.buffer(lib.SSL_SESSION_get_id(pointer, length), length[0]))
 
 
+_callbacks: list[Any] = []
+
+
+def lasting_callback(kind: str, function: Callable[..., Any]) -> Any:
+    """A C function pointer of the type `kind` that is never freed."""
+    _callbacks.append(ffi.callback(kind, function))
+    return _callbacks[-1]
+
+
 class RawCallbacks:
     """C callbacks as another library would set them: each counts its calls, in `calls`.
 
-    Returns of the new callback can be set by `new_returns`. Keep this alive while they are set.
+    `new_returns` is what the new callback returns. They stay callable for as long as the process lives, since
+    a context may be freed, and call them, long after the test.
     """
 
     def __init__(self, ctx: ssl.SSLContext, *names: str, new_returns: int = 0) -> None:
@@ -63,17 +74,16 @@ class RawCallbacks:
         self.resumable: list[bool] = []
         self.copy: list[int] = []
         self.handles: dict[str, Any] = {}
-        self._ctx = ctx
         self._new_returns = new_returns
         for name in names or ("new", "remove", "get", "info"):
-            self.install(name)
+            self.install(ctx, name)
 
-    def install(self, name: str) -> None:
+    def install(self, ctx: ssl.SSLContext, name: str) -> None:
         """Set the callback `new`, `remove`, `get` or `info` on the context."""
         kind = {"new": "new_session_cb", "remove": "remove_session_cb", "get": "get_session_cb"}.get(name, "info_cb")
-        self.handles[name] = ffi.callback(kind, getattr(self, f"_{name}"))
+        self.handles[name] = lasting_callback(kind, getattr(self, f"_{name}"))
         setter = "SSL_CTX_set_info_callback" if name == "info" else f"SSL_CTX_sess_set_{name}_cb"
-        getattr(lib, setter)(context_pointer(self._ctx), self.handles[name])
+        getattr(lib, setter)(context_pointer(ctx), self.handles[name])
 
     def _new(self, handle: Any, pointer: Any) -> int:
         self._saw("new", pointer)

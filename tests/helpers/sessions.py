@@ -8,9 +8,8 @@ from collections.abc import Callable
 from typing import Any
 
 import sslsession
-from sslsession import Session, _borrow, _envelope
-
 from helpers.peers import Pair, connect
+from sslsession import Session, _borrow, _envelope
 
 TIME_TAG, VERIFY_RESULT_TAG, LIFETIME_HINT_TAG, MAX_FRAGMENT_TAG = 1, 5, 9, 17
 GARBAGE_RECORD = b"\x17\x03\x03\x00\x20" + b"x" * 32
@@ -71,7 +70,10 @@ def resumes(
 
 
 def ssl_resumes(
-    client: ssl.SSLContext, server: ssl.SSLContext, session: ssl.SSLSession | None, name: str | None = "localhost"
+    client: ssl.SSLContext,
+    server: ssl.SSLContext,
+    session: ssl.SSLSession | None,
+    name: str | None = "localhost",
 ) -> bool:
     """Whether a connection resumes by ssl's own `session=`."""
     assert session is not None

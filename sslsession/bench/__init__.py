@@ -1,0 +1,1 @@
+"""What resumption saves, measured in this process: ``sslsession bench``."""
