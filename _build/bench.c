@@ -2,7 +2,7 @@
  * OpenSSL is asked for is the same: CPython's settings of a connection, SNI and the name check, a byte from the server
  * for the client to read (with TLS 1.3's tickets before it), a clean close of both ends, a copy of the session kept. */
 enum { CTRL_MODE = 33, CTRL_SET_TLSEXT_HOSTNAME = 55, FLIGHTS_MOST = 16 };
-enum { MODE_ACCEPT_MOVING_WRITE_BUFFER = 2, MODE_AUTO_RETRY = 4, VERSION_TLS1_3 = 0x0304 };
+enum { MODE_ACCEPT_MOVING_WRITE_BUFFER = 2, MODE_AUTO_RETRY = 4, VERSION_TLS1_3 = 0x0304, ERROR_WANT_READ = 2 };
 
 static int join(SSL *client, SSL *server) {
     BIO *to_server = BIO_new(BIO_s_mem()), *to_client = BIO_new(BIO_s_mem());
@@ -37,12 +37,18 @@ static int set_up(SSL *client, SSL *server, const char *name, SSL_SESSION *offer
     return ready;
 }
 
+/* 0 where the handshake failed; where it only waits for the other end, 1. */
+static int step(SSL *ssl, int *done) {
+    int result = *done ? 1 : SSL_do_handshake(ssl);
+    *done = result == 1;
+    return *done || SSL_get_error(ssl, result) == ERROR_WANT_READ;
+}
+
 static int shake(SSL *client, SSL *server) {
     int client_done = 0, server_done = 0;
-    for (int flight = 0; flight < FLIGHTS_MOST && !(client_done && server_done); flight++) {
-        client_done = client_done || SSL_do_handshake(client) == 1;
-        server_done = server_done || SSL_do_handshake(server) == 1;
-    }
+    for (int flight = 0; flight < FLIGHTS_MOST && !(client_done && server_done); flight++)
+        if (!step(client, &client_done) || !step(server, &server_done))
+            return 0;
     return client_done && server_done;
 }
 

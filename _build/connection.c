@@ -29,11 +29,12 @@ struct connection {
     int late;
     int begun;
     int offered;
-    int earned;
     int reason;
     int saw_encrypt_then_mac;
     int saw_psk;
     int saw_ticket;
+    uint64_t offered_under;
+    int64_t earned_until;
     OPENSSL_STACK *chain;
     sslsession_policy policy;
 };
@@ -41,6 +42,9 @@ struct connection {
 struct ticket_use {
     atomic_word references;
     atomic_word spent;
+    atomic_word withdrawn;
+    unsigned char identity[32];
+    sslsession_use *next_in_bucket, *younger;
 };
 
 static int attachment_index = -1, connection_index = -1, use_index = -1, removed_index = -1, offer_index = -1;

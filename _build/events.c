@@ -1,10 +1,7 @@
-/* Queues from OpenSSL's callbacks to Python. Pushing takes no GIL and waits for nobody; popping is Python's, later.
- * remove_cb may run with the context's lock held while another thread holds the GIL and waits for that lock.
- * Removals and the end of their context stay in order in a queue of their own, since people's hooks hear of them. */
+/* A queue from OpenSSL's callbacks to Python. Pushing takes no GIL and waits for nobody; popping is Python's, later.
+ * remove_cb may run with the context's lock held while another thread holds the GIL and waits for that lock. */
 #include <signal.h>
-enum { EVENT_NONE, EVENT_REMOVED, EVENT_CONTEXT_GONE, EVENT_WITHDRAWN };
-enum { QUEUE_REMOVALS, QUEUE_WITHDRAWALS, QUEUES };
-enum { WITHDRAWN_MOST = 65536 };
+enum { EVENT_NONE, EVENT_REMOVED, EVENT_CONTEXT_GONE };
 
 struct queued {
     sslsession_event event;
@@ -13,14 +10,13 @@ struct queued {
 static struct {
     struct queued *first, *last;
     atomic_word length;
-} queues[QUEUES];
+} removals;
 static atomic_word gate;
 
 /* Takes over the event's reference to its session. */
 static void push_event(int kind, uint64_t context, SSL_SESSION *session) {
     struct queued *item = NULL;
-    int which = kind == EVENT_WITHDRAWN ? QUEUE_WITHDRAWALS : QUEUE_REMOVALS;
-    if (atomic_read(&gate) && !(kind == EVENT_WITHDRAWN && atomic_read(&queues[which].length) >= WITHDRAWN_MOST))
+    if (atomic_read(&gate))
         item = calloc(1, sizeof *item);
     if (item == NULL) {
         if (session != NULL)
@@ -31,27 +27,26 @@ static void push_event(int kind, uint64_t context, SSL_SESSION *session) {
     item->event.context = context;
     item->event.session = session;
     lock();
-    if (queues[which].last != NULL)
-        queues[which].last->next = item;
+    if (removals.last != NULL)
+        removals.last->next = item;
     else
-        queues[which].first = item;
-    queues[which].last = item;
-    atomic_add(&queues[which].length, 1);
-    if (which == QUEUE_REMOVALS)
-        wake_all();
+        removals.first = item;
+    removals.last = item;
+    atomic_add(&removals.length, 1);
+    wake_all();
     unlock();
 }
 
-/* The oldest event of a queue, its session's reference with it. Returns its kind, 0 for none. */
-static int sslsession_next_event(int which, sslsession_event *event) {
+/* The oldest event, its session's reference with it. Returns its kind, 0 for none. */
+static int sslsession_next_event(sslsession_event *event) {
     struct queued *item;
     lock();
-    item = queues[which].first;
+    item = removals.first;
     if (item != NULL) {
-        queues[which].first = item->next;
-        if (queues[which].first == NULL)
-            queues[which].last = NULL;
-        atomic_add(&queues[which].length, -1);
+        removals.first = item->next;
+        if (removals.first == NULL)
+            removals.last = NULL;
+        atomic_add(&removals.length, -1);
     }
     unlock();
     if (item == NULL) {
@@ -66,7 +61,7 @@ static int sslsession_next_event(int which, sslsession_event *event) {
 /* Waits up to `milliseconds` for a removal, or until woken. */
 static void sslsession_await_removal(int milliseconds) {
     lock();
-    if (queues[QUEUE_REMOVALS].first == NULL)
+    if (removals.first == NULL)
         wait_for_event(milliseconds);
     unlock();
 }
@@ -94,4 +89,4 @@ static void sslsession_wake_events(void) {
     unlock();
 }
 
-static int sslsession_events_queued(int which) { return (int)atomic_read(&queues[which].length); }
+static int sslsession_events_queued(void) { return (int)atomic_read(&removals.length); }

@@ -162,8 +162,23 @@ static void sslsession_facts_free(sslsession_facts *facts) {
     free(facts);
 }
 
-/* Everything at once, by up-ref and copy, so that nothing in it can change or go; NULL where memory is out. */
-static sslsession_facts *sslsession_capture(SSL *ssl, SSL_SESSION *session) {
+/* Whether the peer's certificate was verified by the handshake that made the session, and until when (epoch seconds) its
+ * connection's context need not look again: 0 unless the handshake was watched from its start, in that very context. A
+ * session that was merely set, by whatever way, brings its old result along: that proves nothing. */
+static void judge(SSL *ssl, struct connection *connection, int settled, sslsession_facts *facts) {
+    struct attachment *here = attachment_of(SSL_get_SSL_CTX(ssl));
+    int watched = connection != NULL && connection->begun && here != NULL && here->id == facts->policy.context;
+    int64_t resumed_until = watched && connection->offered ? connection->earned_until : 0;
+    if (!settled || facts->peer == NULL || !(facts->policy.verify_mode & VERIFY_PEER) || facts->verify_result != 0)
+        return;
+    facts->verified = !facts->reused || facts->policy.server || resumed_until != 0;
+    if (watched && !facts->policy.server)
+        facts->earned_until = facts->reused ? resumed_until : chain_ends(facts->verified_chain);
+}
+
+/* Everything at once, by up-ref and copy, so that nothing in it can change or go; NULL where memory is out. arriving:
+ * whether OpenSSL is just handing the session over, which it does for verified peers only. */
+static sslsession_facts *sslsession_capture(SSL *ssl, SSL_SESSION *session, int arriving) {
     sslsession_facts *facts = calloc(1, sizeof *facts);
     struct connection *connection = connection_of(ssl);
     const unsigned char *alpn = NULL;
@@ -179,10 +194,6 @@ static sslsession_facts *sslsession_capture(SSL *ssl, SSL_SESSION *session) {
     facts->resumable = SSL_SESSION_is_resumable(session);
     facts->reused = SSL_session_reused(ssl);
     facts->verify_result = (int)SSL_get_verify_result(ssl);
-    if (facts->reused)
-        facts->earned = connection != NULL && connection->offered && connection->earned;
-    else
-        facts->earned = (facts->policy.verify_mode & VERIFY_PEER) != 0 && facts->verify_result == 0;
     facts->curve = negotiated_group(ssl);
     facts->extended_master_secret = (int)SSL_ctrl(ssl, CTRL_GET_EXTMS_SUPPORT, 0, NULL);
     facts->encrypt_then_mac = -1;
@@ -202,5 +213,6 @@ static sslsession_facts *sslsession_capture(SSL *ssl, SSL_SESSION *session) {
         strcpy(facts->servername, name);
     }
     certificates(ssl, session, connection, facts);
+    judge(ssl, connection, arriving || SSL_is_init_finished(ssl), facts);
     return facts;
 }

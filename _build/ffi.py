@@ -21,6 +21,8 @@ SOURCES = (
     "loader.c",
     "events.c",
     "connection.c",
+    "uses.c",
+    "dates.c",
     "facts.c",
     "offers.c",
     "slots.c",

@@ -16,11 +16,11 @@ typedef struct {
     uint64_t context;
     SSL_SESSION *session;
 } sslsession_event;
-int sslsession_next_event(int, sslsession_event *);
+int sslsession_next_event(sslsession_event *);
 void sslsession_await_removal(int);
 void sslsession_wake_events(void);
 void sslsession_interrupt_later(void);
-int sslsession_events_queued(int);
+int sslsession_events_queued(void);
 
 /* facts.c: the policy a handshake ran under, and what only the live connection knows */
 typedef struct {
@@ -42,10 +42,11 @@ typedef struct {
 } sslsession_policy;
 typedef struct {
     sslsession_policy policy;
+    int64_t earned_until;
     int version;
     int resumable;
     int reused;
-    int earned;
+    int verified;
     int verify_result;
     int curve;
     int extended_master_secret;
@@ -67,7 +68,7 @@ typedef struct {
     OPENSSL_STACK *peer_chain;
     OPENSSL_STACK *verified_chain;
 } sslsession_facts;
-sslsession_facts *sslsession_capture(SSL *, SSL_SESSION *);
+sslsession_facts *sslsession_capture(SSL *, SSL_SESSION *, int);
 void sslsession_facts_free(sslsession_facts *);
 void sslsession_chain_free(OPENSSL_STACK *);
 void sslsession_read_policy(SSL *, sslsession_policy *);
@@ -86,19 +87,19 @@ extern "Python" SSL_SESSION *sslsession_py_offer(uint64_t, SSL *);
 
 /* offers.c: what is offered on a connection, and the single use of TLS 1.3 tickets */
 typedef struct ticket_use sslsession_use;
-sslsession_use *sslsession_use_new(void);
-void sslsession_use_free(sslsession_use *);
-int sslsession_use_spent(sslsession_use *);
-int sslsession_offer(SSL *, SSL_SESSION *, sslsession_use *, OPENSSL_STACK *, int);
-int sslsession_bind(SSL_SESSION *, sslsession_use *);
+int sslsession_offer(SSL *, SSL_SESSION *, const unsigned char *, unsigned int, const unsigned char *, OPENSSL_STACK *, int64_t);
 int sslsession_follow(SSL *);
 int sslsession_begun(SSL *);
 void sslsession_set_reason(SSL *, int);
 int sslsession_get_reason(SSL *);
 int sslsession_connection_flags(SSL *);
 
-/* verify.c: the stored chain against a connection's own trust, name and dates */
-int sslsession_verify_again(SSL *, X509 *, OPENSSL_STACK *, int *);
+/* verify.c: the stored chain against a connection's own trust, name and dates, and what it was found to hold under */
+typedef struct {
+    sslsession_policy policy;
+    int64_t until;
+} sslsession_trust;
+int sslsession_verify_again(SSL *, X509 *, OPENSSL_STACK *, int *, sslsession_trust *);
 
 /* candidate.c: all that set_session asks of a session and of the connection that it is for, in one call */
 typedef struct {
@@ -107,14 +108,15 @@ typedef struct {
     int verifies;
     int leaf_in_date;
     int same_certificate;
-    int earned;
+    int spent;
+    int withdrawn;
+    int64_t earned_until;
     int64_t made_at;
     int64_t timeout;
     int64_t lifetime_hint;
     unsigned char identity[32];
 } sslsession_candidate;
-int sslsession_identify(SSL_SESSION *, unsigned char *);
-int sslsession_examine(SSL *, SSL_SESSION *, sslsession_facts *, int64_t, sslsession_candidate *);
+int sslsession_examine(SSL *, SSL_SESSION *, sslsession_facts *, sslsession_trust *, int64_t, sslsession_candidate *);
 
 /* bench.c: the same handshakes with no Python between them */
 int sslsession_bench(SSL_CTX *, SSL_CTX *, const char *, SSL_SESSION **, int, int, int *);

@@ -10,22 +10,14 @@ enum {
     CB_ALERT = 0x4000,
     ALERT_FATAL = 2,
     REASON_TICKET_USED = 6,
+    REASON_POLICY_CHANGED = 11,
     UNEXPECTED_EOF = 20 << 23 | 294 /* ERR_LIB_SSL, SSL_R_UNEXPECTED_EOF_WHILE_READING */
 };
 
-static sslsession_use *sslsession_use_new(void) {
-    sslsession_use *use = calloc(1, sizeof *use);
-    if (use != NULL)
-        use->references = 1;
-    return use;
-}
-
-static int sslsession_use_spent(sslsession_use *use) { return atomic_read(&use->spent) != 0; }
-
-/* Hangs the ticket's use on a session, with a reference of its own: 1, or 0 where memory is out. */
-static int sslsession_bind(SSL_SESSION *session, sslsession_use *use) {
-    atomic_add(&use->references, 1);
-    if (SSL_SESSION_set_ex_data(session, use_index, use))
+/* Hangs the ticket's use on a session: 1, or 0 where memory is out. */
+static int bind_use(SSL_SESSION *session, const unsigned char *identity) {
+    sslsession_use *use = use_of(identity);
+    if (use != NULL && SSL_SESSION_set_ex_data(session, use_index, use))
         return 1;
     sslsession_use_free(use);
     return 0;
@@ -41,20 +33,26 @@ static void on_extension(SSL *ssl, int client_server, int type, const unsigned c
     connection->saw_ticket |= type == EXTENSION_SESSION_TICKET && length > 0;
 }
 
-static void win_the_ticket(SSL *ssl, struct connection *connection) {
+/* The last look at what is offered: whether it is ours, still for this context, and, of a ticket, whether it is unused. */
+static void settle_the_offer(SSL *ssl, struct connection *connection) {
     SSL_SESSION *session = SSL_get_session(ssl);
     sslsession_use *use = session != NULL ? SSL_SESSION_get_ex_data(session, use_index) : NULL;
-    connection->offered = session != NULL;
+    int ours = session != NULL && SSL_SESSION_get_ex_data(session, offer_index) == connection;
+    int reason = 0;
+    if (ours && connection->offered_under != connection->policy.context)
+        reason = REASON_POLICY_CHANGED; /* `conn.context` was set since: it was verified for the other one */
+    else if (use != NULL && atomic_swap(&use->spent, 1) != 0)
+        reason = REASON_TICKET_USED;
+    if (reason != 0) {
+        SSL_set_session(ssl, NULL);
+        connection->reason = reason;
+    }
+    connection->offered = session != NULL && reason == 0;
     /* Another session was set after ours, by ssl's own `session`: what we know of ours says nothing of that one. */
-    if (session != NULL && SSL_SESSION_get_ex_data(session, offer_index) != connection) {
-        connection->earned = 0;
+    if (!ours || reason != 0) {
+        connection->earned_until = 0;
         sslsession_chain_free(connection->chain);
         connection->chain = NULL;
-    }
-    if (use != NULL && atomic_swap(&use->spent, 1) != 0) {
-        SSL_set_session(ssl, NULL);
-        connection->offered = 0;
-        connection->reason = REASON_TICKET_USED;
     }
 }
 
@@ -82,17 +80,15 @@ static void begin(SSL *ssl, struct connection *connection) {
         }
         left_python();
     }
-    win_the_ticket(ssl, connection);
+    settle_the_offer(ssl, connection);
 }
 
 /* A fatal alert withdraws the connection's session, copies too (RFC 5246 7.2.2; RFC 8446 6.2). For a peer that closed
  * without close_notify OpenSSL 3 sends one as well, but that withdraws nothing (RFC 5246 7.2.1). */
 static void withdraw(SSL *ssl, int written) {
     SSL_SESSION *session = SSL_is_server(ssl) ? NULL : SSL_get_session(ssl);
-    if (written && ERR_peek_last_error() == UNEXPECTED_EOF)
-        return;
-    if (session != NULL && SSL_SESSION_up_ref(session))
-        push_event(EVENT_WITHDRAWN, 0, session);
+    if (session != NULL && !(written && ERR_peek_last_error() == UNEXPECTED_EOF))
+        mark_withdrawn(session);
 }
 
 static void on_info(const SSL *borrowed, int where, int value) {
@@ -134,20 +130,27 @@ static int sslsession_follow(SSL *ssl) {
     return 1;
 }
 
-/* Offers `session` on a connection whose handshake has not begun, and takes over its reference. use: of a TLS 1.3
- * ticket, else NULL. chain: the peer's, or NULL. earned: whether it was verified under this connection's policy. */
-static int sslsession_offer(SSL *ssl, SSL_SESSION *session, sslsession_use *use, OPENSSL_STACK *chain, int earned) {
+/* Offers a copy of `session` on a connection whose handshake has not begun. id_context: what the copy is made to have.
+ * identity: of a TLS 1.3 ticket, else NULL. chain: the peer's, or NULL. until: until when (epoch seconds) it is
+ * known to hold under this connection's policy, 0 where that was not looked at. Returns 1, 0 where OpenSSL refuses it, -1 where it could not copy it. */
+static int sslsession_offer(SSL *ssl, SSL_SESSION *session, const unsigned char *id_context, unsigned int length,
+                            const unsigned char *identity, OPENSSL_STACK *chain, int64_t until) {
     struct connection *connection = sslsession_follow(ssl) ? connection_of(ssl) : NULL;
-    int done = connection != NULL && (use == NULL || sslsession_bind(session, use))
-        && SSL_SESSION_set_ex_data(session, offer_index, connection) && SSL_set_session(ssl, session);
+    SSL_SESSION *copy = connection != NULL ? SSL_SESSION_dup(session) : NULL;
+    int done;
+    if (copy == NULL)
+        return -1;
+    done = SSL_SESSION_set1_id_context(copy, id_context, length) && (identity == NULL || bind_use(copy, identity))
+        && SSL_SESSION_set_ex_data(copy, offer_index, connection) && SSL_set_session(ssl, copy);
     if (done) {
         sslsession_chain_free(connection->chain);
         connection->chain = shared_chain(chain);
-        connection->earned = earned;
+        connection->offered_under = sslsession_context_id(SSL_get_SSL_CTX(ssl));
+        connection->earned_until = until;
         connection->offered = 1;
         connection->reason = 0;
     }
-    SSL_SESSION_free(session);
+    SSL_SESSION_free(copy);
     return done;
 }
 

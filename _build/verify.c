@@ -1,18 +1,22 @@
 /* A resumed handshake verifies nothing. A session that this context did not earn is verified here first, as libssl
- * itself would in a full handshake (ssl_verify_cert_chain): the same store, parameters, name and level. */
-static int sslsession_verify_again(SSL *ssl, X509 *leaf, OPENSSL_STACK *chain, int *error) {
+ * itself would in a full handshake (ssl_verify_cert_chain): the same store, parameters, name and level. What held is
+ * told in `trust`, to be remembered. */
+static int sslsession_verify_again(SSL *ssl, X509 *leaf, OPENSSL_STACK *chain, int *error, sslsession_trust *trust) {
     X509_STORE_CTX *work = X509_STORE_CTX_new();
     X509_VERIFY_PARAM *param;
     int holds = 0;
     *error = 0;
+    memset(trust, 0, sizeof *trust);
     ERR_set_mark();
     if (work != NULL && X509_STORE_CTX_init(work, SSL_CTX_get_cert_store(SSL_get_SSL_CTX(ssl)), leaf, chain)) {
         param = X509_STORE_CTX_get0_param(work);
         X509_VERIFY_PARAM_set_auth_level(param, SSL_get_security_level(ssl));
-        X509_STORE_CTX_set_default(work, SSL_is_server(ssl) ? "ssl_client" : "ssl_server");
-        X509_VERIFY_PARAM_set1(param, SSL_get0_param(ssl));
-        holds = X509_verify_cert(work) > 0;
+        sslsession_read_policy(ssl, &trust->policy);
+        holds = X509_STORE_CTX_set_default(work, SSL_is_server(ssl) ? "ssl_client" : "ssl_server")
+            && X509_VERIFY_PARAM_set1(param, SSL_get0_param(ssl)) && X509_verify_cert(work) > 0;
         *error = X509_STORE_CTX_get_error(work);
+        if (holds)
+            trust->until = chain_ends(X509_STORE_CTX_get0_chain(work));
     }
     if (work != NULL)
         X509_STORE_CTX_free(work);

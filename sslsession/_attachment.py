@@ -5,9 +5,9 @@ by a number that no other ``SSL_CTX`` ever gets, and lives until its last user l
 can be long after the Python context went. A user's callables stay reachable as long: one that refers to the context
 keeps it alive until it leaves.
 
-Locks: the ``section`` of ``_events`` guards who has joined, and nothing is called in it that could call back. Fact 70 of CPython 3.13 and
-newer: ``_ssl`` holds a mutex of the connection while OpenSSL calls us, so a user may read a connection's settings and
-session, and must not read, write or shut down that very connection.
+Locks: the ``section`` of ``_events`` guards who has joined, and nothing is called in it that could call back. Fact 70
+of CPython 3.13 and newer: ``_ssl`` holds a mutex of the connection while OpenSSL calls us, so a user may read a
+connection's settings and session, and must not read, write or shut down that very connection.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from sslsession.errors import SessionMismatch
 from sslsession.session import Session
 
 WANT_NEW, WANT_REMOVE, WANT_GET, WANT_OFFER = 1, 2, 4, 8
+VERIFY_PEER, VERIFY_FAIL_IF_NO_PEER_CERT = 1, 2
 GET_CACHE_MODE, SET_CACHE_MODE = 45, 44
 CACHE_CLIENT, CACHE_SERVER, CACHE_NO_INTERNAL_STORE = 0x001, 0x002, 0x200
 
@@ -131,7 +132,7 @@ class Attachment:
         """A session came; False where a user refuses it."""
         borrowed = _borrow.borrow_pointer(handle)
         name = getattr(borrowed.owner, "server_hostname", None)
-        session = Session._copy_of(pointer, handle=handle, name=name)
+        session = Session._copy_of(pointer, handle=handle, name=name, arriving=True)
         kept = True
         for user in self.users:
             if user.new is not None and user.new(borrowed.owner, session) is False:
@@ -144,7 +145,7 @@ class Attachment:
         for user in self.users:
             found = user.get(borrowed.owner, session_id) if user.get is not None else None
             if found is not None:
-                return _for_openssl(_session_of(found), session_id)
+                return _for_openssl(_session_of(found), session_id, handle)
         return ffi.NULL
 
     def on_offer(self, handle: Any) -> Any:
@@ -165,11 +166,25 @@ class Attachment:
         ]
 
 
-def _for_openssl(session: Session, session_id: bytes) -> Any:
-    """A copy for OpenSSL, which would fail the handshake over another id; NULL where the session was withdrawn."""
+def _for_openssl(session: Session, session_id: bytes, handle: Any) -> Any:
+    """A copy for OpenSSL, which would fail the handshake over another id; NULL where the session may not be resumed."""
     if session.id != session_id:
         raise SessionMismatch("a get hook returned a session of another id than it was asked for")
-    return lib.SSL_SESSION_dup(session._pointer) if session.is_resumable else ffi.NULL
+    if not session.is_resumable or not _client_holds(session, handle):
+        return ffi.NULL
+    return lib.SSL_SESSION_dup(session._pointer)
+
+
+def _client_holds(session: Session, handle: Any) -> bool:
+    """Whether a full handshake would let the session's client in: OpenSSL looks at its certificate no more."""
+    mode = lib.SSL_get_verify_mode(handle)
+    if not mode & VERIFY_PEER:
+        return True
+    leaf = lib.SSL_SESSION_get0_peer(session._pointer)
+    if leaf == ffi.NULL:
+        return not mode & VERIFY_FAIL_IF_NO_PEER_CERT
+    error, trust = ffi.new("int *"), ffi.new("sslsession_trust *")
+    return bool(lib.sslsession_verify_again(handle, leaf, session._chain(), error, trust))
 
 
 def _session_of(found: Any) -> Session:

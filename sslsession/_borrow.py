@@ -33,6 +33,7 @@ CONNECTION_KINDS = (
 )
 _lock = threading.Lock()
 _verdict: str | None = None
+_keeper_type: type | None = None
 
 
 class Borrowed(NamedTuple):
@@ -74,10 +75,12 @@ def _describe_failure(failure: str) -> str:
 
 def _try_proof() -> str:
     """Why the pointers cannot be trusted; empty where they can."""
+    global _keeper_type
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     connection = context.wrap_bio(ssl.MemoryBIO(), ssl.MemoryBIO())
     keeper = connection._sslobj  # type: ignore[attr-defined]
+    _keeper_type = type(keeper)
     context = connection.context  # not the same, where truststore has put its own class into ssl
     if not PYPY and not _structure_holds(context, keeper):
         return "what stands there is no SSL_CTX of this libssl, or no SSL of that SSL_CTX"
@@ -185,6 +188,8 @@ def borrow(connection: Any) -> Borrowed:
         raise SessionError(
             "the socket has no TLS connection: it is not connected yet, or was closed or unwrapped"
         )
+    if type(keeper) is not _keeper_type:
+        raise TypeError(f"{type(owner).__name__} holds no connection of ssl's but {type(keeper).__name__}")
     return Borrowed(_ssl_at(keeper), keeper, owner)
 
 

@@ -86,7 +86,7 @@ def report(error: BaseException, where: str) -> None:
         traceback.print_exception(type(error), error, error.__traceback__, file=sys.stderr)
 
 
-def _interrupted_again(kind: type[BaseException], error: BaseException, trace: Any) -> None:
+def _interrupted_again(_kind: type[BaseException], error: BaseException, _trace: Any) -> None:
     """An exception out of ``guarded`` itself: a signal came while it was at its work."""
     if isinstance(error, KeyboardInterrupt):
         lib.sslsession_interrupt_later()

@@ -26,6 +26,8 @@ MAGIC = b"\x8bSSN"
 VERSION = 1
 HEADER = struct.Struct(">4sBII")
 DEEPEST = 8
+LARGEST = 1 << 20
+"""Bytes. A session with a long chain has some ten thousand."""
 
 
 def is_envelope(data: bytes) -> bool:
@@ -46,6 +48,8 @@ def unpack(data: bytes) -> dict[str, Any]:
         raise InvalidSession(
             "these bytes are no session envelope: they do not begin as Session.to_bytes() writes them"
         )
+    if len(data) > LARGEST:
+        raise InvalidSession(f"{len(data)} bytes are no session envelope: it has {LARGEST} at most")
     if len(data) < HEADER.size:
         raise InvalidSession(f"the session envelope is cut: {len(data)} bytes, not even its header")
     _, version, length, check = HEADER.unpack_from(data)
@@ -112,7 +116,11 @@ def _read(data: bytes, at: int, depth: int) -> tuple[Any, int]:
     for _ in range(size * (2 if kind == b"d" else 1)):
         item, at = _read(data, at, depth + 1)
         items.append(item)
-    return (tuple(items) if kind == b"l" else dict(zip(items[::2], items[1::2]))), at
+    if kind == b"l":
+        return tuple(items), at
+    if not all(type(key) is str for key in items[::2]):
+        raise ValueError("a key is no text")
+    return dict(zip(items[::2], items[1::2])), at
 
 
 def _slice(data: bytes, start: int, end: int) -> bytes:

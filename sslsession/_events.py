@@ -1,8 +1,8 @@
-"""The Python end of the C queues: sessions that OpenSSL removed, contexts that went, sessions that an alert withdrew.
+"""The Python end of the C queue: sessions that OpenSSL removed, and contexts that went.
 
 OpenSSL's remove callback may run with the context's lock held, so C only queues. Removals are delivered by one daemon
 thread, which lives while somebody waits for them, and by whoever leaves; never in the middle of another call of a
-user's, who may hold a lock that his hook wants. Withdrawals are this library's own, and taken whenever it needs them.
+user's, who may hold a lock that his hook wants.
 """
 
 from __future__ import annotations
@@ -14,16 +14,14 @@ import functools
 import os
 import threading
 import time
-from typing import Any, Callable, Iterator
+from collections.abc import Iterator
+from typing import Any, Callable
 
 from sslsession import _callbacks
 from sslsession._libssl import ffi, lib, problem
 
 REMOVED = 1
 CONTEXT_GONE = 2
-WITHDRAWN = 3
-REMOVALS = 0
-WITHDRAWALS = 1
 IDLE_MILLISECONDS = 60_000
 Task = Callable[[], object]
 EXIT_SECONDS = 2.0
@@ -41,7 +39,8 @@ def section() -> Iterator[None]:
     The garbage collector may run a finalizer in the middle of it, on this very thread, which closes hooks and so would
     wait for itself: what it asks for (``postponed``) is done after the section.
     """
-    _inside.later = later = []
+    later: list[Task] = []
+    _inside.later = later
     try:
         with _lock:
             yield
@@ -60,32 +59,23 @@ def postponed(task: Task) -> bool:
     return True
 
 
-def take_withdrawals() -> None:
-    """Takes note of every withdrawal until now."""
-    _drain(WITHDRAWALS)
-
-
 def deliver_removals() -> None:
     """Delivers every removal until now."""
-    _drain(REMOVALS)
+    if lib.sslsession_events_queued() and getattr(_inside, "later", None) is None:
+        event = ffi.new("sslsession_event *")
+        while _deliver(event):
+            pass
 
 
 def sweep() -> None:
     """Forgets contexts that went; where a thread listens, that is its work."""
     if _listener is None:
-        _drain(REMOVALS)
+        deliver_removals()
 
 
-def _drain(queue: int) -> None:
-    if lib.sslsession_events_queued(queue) and getattr(_inside, "later", None) is None:
-        event = ffi.new("sslsession_event *")
-        while _deliver(queue, event):
-            pass
-
-
-def _deliver(queue: int, event: Any) -> bool:
+def _deliver(event: Any) -> bool:
     with section():
-        if not lib.sslsession_next_event(queue, event):
+        if not lib.sslsession_next_event(event):
             return False
         try:
             tasks = receivers[event.kind](event)
@@ -151,9 +141,8 @@ def _forget_after_fork() -> None:
     global _lock, _listener
     _lock = threading.Lock()
     event = ffi.new("sslsession_event *")
-    for queue in (REMOVALS, WITHDRAWALS):
-        while lib.sslsession_next_event(queue, event):
-            _let_go(event)
+    while lib.sslsession_next_event(event):
+        _let_go(event)
     if _listener is not None:
         _listener = None
         listen()

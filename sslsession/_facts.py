@@ -19,7 +19,7 @@ class Facts:
     """What the connection knew when the session was taken; chains are DER, leaf first."""
 
     policy: Policy
-    earned: bool
+    verified: bool
     """Whether its handshake was verified; to be told, never to be trusted: out of an envelope it proves nothing."""
     verify_result: int
     curve: int | None
@@ -45,7 +45,7 @@ def decode(native: Any, server_name: str | None, version: int) -> Facts:
     tls13 = version >= TLS1_3
     return Facts(
         policy=from_native(native.policy).named(server_name, alpn),
-        earned=bool(native.earned),
+        verified=bool(native.verified),
         verify_result=native.verify_result,
         curve=registry.group_of_openssl(native.curve) or None,
         extended_master_secret=True if tls13 else None if extended < 0 else bool(extended),
@@ -121,7 +121,7 @@ LISTS: dict[str, type] = {
 }
 FACT_KINDS: dict[str, tuple[type, ...]] = {
     "policy": (dict,),
-    "earned": (bool,),
+    "verified": (bool,),
     "verify_result": NUMBER,
     "curve": (int, NONE),
     "extended_master_secret": FLAG,

@@ -19,6 +19,10 @@ from sslsession.errors import UnsupportedError, UnsupportedInterpreter
 
 ffi = _native.ffi
 OLDEST, NEWEST_MAJOR = (1, 1, 1), 4
+NOT_MAIN = (
+    "this is a sub-interpreter, and OpenSSL's callbacks can enter the main one only "
+    "(with mod_wsgi: set WSGIApplicationGroup %{GLOBAL})"
+)
 ADVICE = (
     "Use a CPython whose ssl module links a shared OpenSSL 1.1.1 to 4.x: python.org's installers, "
     "Linux distributions, pyenv, conda, or the official container images. `python -m sslsession doctor` tells more."
@@ -92,6 +96,18 @@ def path_of(symbol: str = "SSL_get_session") -> str:
     return ffi.string(buffer).decode(errors="replace") if length else ""
 
 
+def _in_subinterpreter() -> bool:
+    """Whether this is not the process's first interpreter: callbacks out of C belong to one, and it is the first."""
+    for name in ("_interpreters", "_xxsubinterpreters"):
+        try:
+            interpreters: Any = importlib.import_module(name)
+        except ImportError:
+            continue
+        here, first = interpreters.get_current(), interpreters.get_main()
+        return bool(here != first)
+    return False
+
+
 def _holder() -> tuple[str | None, str]:
     """The file of the module that has libssl loaded (None: built into the program), and its name for people."""
     name = "_pypy_openssl" if sys.implementation.name == "pypy" else "_ssl"
@@ -158,7 +174,7 @@ def load() -> None:
     """Resolves the interpreter's own libssl, and keeps what is wrong in ``problem``."""
     global problem
     path, name = _holder()
-    problem = resolve(path, name)
+    problem = NOT_MAIN if _in_subinterpreter() else resolve(path, name)
     if problem is not None:
         vars(lib).clear()
         features.clear()

@@ -8,13 +8,12 @@ import ssl
 import time
 from typing import Any
 
-from sslsession import _borrow, _certificates, _ledger
+from sslsession import _borrow
 from sslsession._libssl import ffi, lib
 from sslsession.errors import InvalidSession, SessionError, SessionExpired, SessionMismatch
 from sslsession.resumption import FORCEABLE, TLS1_3, Candidate, Reason, expires_at, refusal
 from sslsession.session import Session
 
-CANDIDATE = ffi.typeof("sslsession_candidate *")
 BEGUN, OFFERED, SAW_PSK, SAW_TICKET = 2, 4, 8, 16
 ERRORS: dict[Reason, type[SessionError]] = {
     Reason.NOT_RESUMABLE: InvalidSession,
@@ -39,7 +38,8 @@ def get_session(conn: Any) -> Session | None:
     conn: an ``SSLSocket``, an ``SSLObject``, a ``TLSConnection``, anything with ``get_extra_info("ssl_object")``, or
     anything with a ``.sock``. On a TLS 1.3 client the session is resumable after the first ticket was read, and shows
     the last ticket; :class:`SessionHooks` tells of each. A copy stays good when the connection is dropped, and a fatal
-    alert withdraws it.
+    alert withdraws it. Call it from the thread that reads from the connection, or let a hook hand the sessions over: while
+    another thread reads, OpenSSL may replace the session at this very moment, without a lock.
 
     Source: SSL_get1_session(3). Errors: ``TypeError`` where no connection of ssl's is behind ``conn``;
     :class:`SessionError` where it is not connected; :class:`UnsupportedInterpreter`.
@@ -76,8 +76,9 @@ def set_session(conn: Any, session: Session, *, force: bool = False) -> None:
     borrowed = _borrow.borrow(conn)
     handle = borrowed.ssl
     now = int(time.time())
-    seen = ffi.new(CANDIDATE)
-    if not lib.sslsession_examine(handle, session._pointer, session._native or ffi.NULL, now, seen):
+    seen = ffi.new("sslsession_candidate *")
+    native, held = session._native or ffi.NULL, session._held or ffi.NULL
+    if not lib.sslsession_examine(handle, session._pointer, native, held, now, seen):
         raise MemoryError("OpenSSL has no memory left for a digest")
     if seen.server:
         raise SessionError("set_session is for clients; a server resumes through its cache or its tickets")
@@ -86,36 +87,37 @@ def set_session(conn: Any, session: Session, *, force: bool = False) -> None:
             "the handshake began already: wrap the socket with do_handshake_on_connect=False, "
             "call set_session, then do_handshake()"
         )
-    digest = bytes(ffi.buffer(seen.identity))
     name, here = session.server_name, getattr(borrowed.owner, "server_hostname", None)
     version, hint, same = session._version, seen.lifetime_hint, seen.same_certificate
     candidate = Candidate(
         resumable=session._resumable,
+        made_at=seen.made_at,
         expires_at=expires_at(version, seen.made_at, seen.timeout, hint if hint >= 0 else None),
         leaf_in_date=bool(seen.leaf_in_date),
-        withdrawn=_ledger.is_withdrawn(digest),
-        spent=version >= TLS1_3 and _ledger.is_spent(digest),
+        withdrawn=bool(seen.withdrawn),
+        spent=version >= TLS1_3 and bool(seen.spent),
         name=name,
+        name_known=name is not None or session._has_facts,
         name_here=here,
         same_certificate=bool(same) if same >= 0 else _same_certificate(session, handle),
     )
     reason, detail = refusal(candidate, now), ""
-    earned = bool(seen.earned)
-    if reason is None and not earned and not force and seen.verifies:
-        reason, detail = _verify_again(session, handle)
-        earned = reason is None
+    # Case apart, the name that was verified must be this very one: "a." is "a", and no certificate is for it.
+    earned_until = seen.earned_until if (name or "").lower() == (here or "").lower() else 0
+    if reason is None and not earned_until and not force and seen.verifies:
+        reason, detail, earned_until = _verify_again(session, handle)
     if reason is not None:
         if not force or reason not in FORCEABLE:
             if reason is Reason.NAME_MISMATCH:
                 detail = f" ({name!r}, and this connection is for {here!r})"
             lib.sslsession_set_reason(handle, reason)
             raise ERRORS.get(reason, SessionMismatch)(f"{reason}{detail}. {ADVICE[reason]}")
-        earned = False
-    _offer(session, handle, digest, earned=earned)
+        earned_until = 0
+    _offer(session, handle, seen.identity, earned_until)
 
 
 def _same_certificate(session: Session, handle: Any) -> bool:
-    """The same of a session from bytes; unknown of one from DER alone."""
+    """Whether this side shows the certificate that a session from bytes was made with; unknown of DER alone."""
     policy = session.policy
     if policy is None:
         return True
@@ -124,24 +126,19 @@ def _same_certificate(session: Session, handle: Any) -> bool:
     return policy.certificate == (bytes(ffi.buffer(here.certificate)) if here.has_certificate else None)
 
 
-def _verify_again(session: Session, handle: Any) -> tuple[Reason | None, str]:
+def _verify_again(session: Session, handle: Any) -> tuple[Reason | None, str, int]:
+    """Why the session's chain does not hold here, in words too; or until when it does, which the session remembers."""
     leaf = lib.SSL_SESSION_get0_peer(session._pointer)
     if leaf == ffi.NULL:
-        return Reason.TRUST_FAILED, " (it holds no certificate to verify again)"
-    error = ffi.new("int *")
-    if lib.sslsession_verify_again(handle, leaf, _chain(session), error):
-        return None, ""
+        return Reason.TRUST_FAILED, " (it holds no certificate to verify again)", 0
+    error, trust = ffi.new("int *"), ffi.new("sslsession_trust *")
+    if lib.sslsession_verify_again(handle, leaf, session._chain(), error, trust):
+        session._held = trust
+        return None, "", trust.until
     text = ffi.string(lib.X509_verify_cert_error_string(error[0])).decode()
-    if session._native is None and session._facts is None:
+    if not session._has_facts:
         text += "; DER and PEM keep the leaf alone, Session.to_bytes() keeps the chain"
-    return Reason.TRUST_FAILED, f" ({text})"
-
-
-def _chain(session: Session) -> Any:
-    """The peer's chain as ``STACK_OF(X509) *``, alive while the session or the returned object is; NULL without one."""
-    if session._native is not None:
-        return session._native.peer_chain
-    return _certificates.stack(session._facts.peer_chain) if session._facts is not None else ffi.NULL
+    return Reason.TRUST_FAILED, f" ({text})", 0
 
 
 @functools.lru_cache(maxsize=1)
@@ -156,15 +153,16 @@ def _id_context() -> bytes:
     return session.id_context if session is not None else b""
 
 
-def _offer(session: Session, handle: Any, digest: bytes, *, earned: bool) -> None:
-    copy = lib.SSL_SESSION_dup(session._pointer)
-    if copy == ffi.NULL:
-        raise MemoryError("OpenSSL could not copy the session")
-    id_context = _id_context()
+def _offer(session: Session, handle: Any, identity: Any, earned_until: int) -> None:
     # OpenSSL's clients end a handshake that resumes a session of another id context, and ssl's differs from s_client's.
-    lib.SSL_SESSION_set1_id_context(copy, id_context, len(id_context))
-    use = _ledger.use_of(digest) if session.single_use else ffi.NULL
-    if not lib.sslsession_offer(handle, copy, use, _chain(session), earned):
+    id_context = _id_context()
+    ticket = identity if session._version >= TLS1_3 else ffi.NULL
+    done = lib.sslsession_offer(
+        handle, session._pointer, id_context, len(id_context), ticket, session._chain(), earned_until
+    )
+    if done < 0:
+        raise MemoryError("OpenSSL could not copy the session")
+    if not done:
         lib.ERR_clear_error()
         raise SessionError(
             "OpenSSL refused the session: it is of a protocol version that this connection cannot have"

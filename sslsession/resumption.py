@@ -11,8 +11,9 @@ have succeeded again today:
 * A TLS 1.3 ticket is used once (RFC 8446 C.4): twice lets an onlooker link the connections, and two connections would
   share early data.
 * It is for the same name, compared without case (RFC 6066 3; CVE-2016-5419, CVE-2021-22890, CVE-2026-48928).
-* It was earned under the policy that holds now, in the very context that made it; or its chain is verified again,
-  against this context's trust, name and dates (CVE-2024-0853; design decision 6).
+* It was earned under the policy that holds now, in the very context that watched its handshake from the start; or its
+  chain is verified again, against this context's trust, name and dates (CVE-2024-0853). Where revocation is looked at,
+  always the latter: a new list comes unseen.
 * This side's own certificate is the same, or none (CVE-2016-5419, CVE-2026-8932): the session carries that identity.
 
 Time is passed in, in seconds since the epoch.
@@ -25,6 +26,8 @@ from typing import NamedTuple
 
 TLS1_3 = 0x0304
 WEEK = 7 * 24 * 3600
+CLOCK_SKEW = 300
+"""Seconds by which a session may seem to be from the future."""
 
 
 class Reason(enum.IntEnum):
@@ -54,7 +57,7 @@ SENTENCES = {
     Reason.NOT_CONNECTED: "the handshake is not done",
     Reason.NO_SESSION_OFFERED: "no session was offered",
     Reason.NOT_RESUMABLE: "the session cannot be resumed: the server gave neither an id nor a ticket yet",
-    Reason.EXPIRED: "the session, or the certificate in it, is past its lifetime",
+    Reason.EXPIRED: "the session, or the certificate in it, is past its lifetime (or dated in the future)",
     Reason.TICKET_USED: "the TLS 1.3 ticket was used already",
     Reason.WITHDRAWN: "the session's connection died of a fatal alert, which withdraws the session",
     Reason.NAME_MISMATCH: "the session was earned for another host name",
@@ -75,11 +78,13 @@ class Candidate(NamedTuple):
     """What is known of a session and of the connection that it is to be offered on."""
 
     resumable: bool
+    made_at: int
     expires_at: int
     leaf_in_date: bool
     withdrawn: bool
     spent: bool
     name: str | None
+    name_known: bool
     name_here: str | None
     same_certificate: bool
 
@@ -114,12 +119,12 @@ def refusal(candidate: Candidate, now: int) -> Reason | None:
         return Reason.WITHDRAWN
     if not candidate.resumable:
         return Reason.NOT_RESUMABLE
-    if now >= candidate.expires_at or not candidate.leaf_in_date:
+    if not candidate.made_at - CLOCK_SKEW <= now < candidate.expires_at or not candidate.leaf_in_date:
         return Reason.EXPIRED
     if candidate.spent:
         return Reason.TICKET_USED
     name, here = candidate.name, candidate.name_here
-    if name is not None and name != here and canonical_name(name) != canonical_name(here):
+    if candidate.name_known and name != here and canonical_name(name) != canonical_name(here):
         return Reason.NAME_MISMATCH
     if not candidate.same_certificate:
         return Reason.CERTIFICATE_CHANGED

@@ -29,6 +29,7 @@ class Session:
 
     __slots__ = (
         "_facts_cache",
+        "_held",
         "_last_activity",
         "_name",
         "_native",
@@ -40,6 +41,7 @@ class Session:
     _pointer: Any
     _native: Any
     _facts_cache: _facts.Facts | None
+    _held: Any
     _name: str | None
     _resumable: bool
     _version: int
@@ -63,6 +65,7 @@ class Session:
         self._pointer = ffi.gc(pointer, lib.SSL_SESSION_free)
         self._native = native
         self._facts_cache = facts
+        self._held = None
         self._name = name
         if native is None:
             self._resumable = bool(lib.SSL_SESSION_is_resumable(pointer))
@@ -73,16 +76,29 @@ class Session:
         return self
 
     @classmethod
-    def _copy_of(cls, pointer: Any, *, handle: Any = None, name: str | None = None) -> Session:
+    def _copy_of(
+        cls, pointer: Any, *, handle: Any = None, name: str | None = None, arriving: bool = False
+    ) -> Session:
         """A session of a copy of ``pointer``; with the facts of the connection ``handle``, where it is given."""
         native = None
         if handle is not None:
-            captured = lib.sslsession_capture(handle, pointer)
+            captured = lib.sslsession_capture(handle, pointer, arriving)
             native = ffi.gc(captured, lib.sslsession_facts_free) if captured else None
         copy = lib.SSL_SESSION_dup(pointer)
         if copy == ffi.NULL:
             raise MemoryError("OpenSSL could not copy the session")
         return cls._own(copy, native=native, name=name)
+
+    @property
+    def _has_facts(self) -> bool:
+        """Whether more is known than OpenSSL's DER keeps."""
+        return self._native is not None or self._facts_cache is not None
+
+    def _chain(self) -> Any:
+        """The peer's chain as ``STACK_OF(X509) *``, alive while the session or the returned object is; or NULL."""
+        if self._native is not None:
+            return self._native.peer_chain
+        return _certificates.stack(self._facts_cache.peer_chain) if self._facts_cache is not None else ffi.NULL
 
     @property
     def _facts(self) -> _facts.Facts | None:
@@ -189,7 +205,7 @@ class Session:
         leaf = _certificates.parse(chain[0])
         result = facts.verify_result
         return CertData(
-            verified=facts.earned,
+            verified=facts.verified,
             verify_result=result,
             error=ffi.string(lib.X509_verify_cert_error_string(result)).decode() if result else None,
             self_signed=_certificates.is_self_signed(leaf),
@@ -406,6 +422,10 @@ class Session:
         except (KeyError, ValueError) as error:
             raise InvalidSession(f"the session envelope is damaged: {error}") from error
         self = cls._read(der, facts=facts, last_activity=last_activity)
+        peer = lib.SSL_SESSION_get0_peer(self._pointer)
+        leaf = (_certificates.der(peer),) if peer != ffi.NULL else ()
+        if facts is not None and facts.peer_chain[:1] != leaf:
+            raise InvalidSession("the session envelope is damaged: its certificate chain is another session's")
         self._resumable = self._resumable and resumable
         return self
 
@@ -422,7 +442,7 @@ class Session:
 
     def __repr__(self) -> str:
         suite = self.cipher_suite
-        name = f" for {self.server_name}" if self.server_name else ""
+        name = f" for {ascii(self.server_name)[1:-1]}" if self.server_name else ""
         state = "resumable" if self._resumable else "not resumable"
         return f"<Session {self.version.name} {suite.name if suite else 'no suite'}{name}, {state}>"
 

@@ -42,7 +42,10 @@ for name in ("check_hostname", "verify_mode", "minimum_version", "maximum_versio
     setattr(
         Wrapping,
         name,
-        property(lambda self, n=name: getattr(self._ctx, n), lambda self, value, n=name: setattr(self._ctx, n, value)),
+        property(
+            lambda self, n=name: getattr(self._ctx, n),
+            lambda self, value, n=name: setattr(self._ctx, n, value),
+        ),
     )
 
 
@@ -76,7 +79,9 @@ def test_the_inner_context_is_found(ca: Authority, server_identity: Identity) ->
     assert true_context(plain) is plain
 
 
-def test_hooks_attach_to_the_inner_context(ca: Authority, server_identity: Identity, tls_version: str) -> None:
+def test_hooks_attach_to_the_inner_context(
+    ca: Authority, server_identity: Identity, tls_version: str
+) -> None:
     ctx, seen = client_context(ca, version=tls_version, cls=Wrapping), []
     hooks = sslsession.SessionHooks(ctx, new=lambda conn, session: seen.append((conn, session)))
     assert slots(ctx)["new"] == ffi.NULL
@@ -136,7 +141,9 @@ def test_context_pointer_is_of_the_context_itself(ca: Authority) -> None:
     assert context_pointer(ctx) != context_pointer(ctx._ctx)  # type: ignore[attr-defined]
 
 
-def test_the_proof_holds_where_ssl_s_own_class_was_replaced_before(ca: Authority, server_identity: Identity) -> None:
+def test_the_proof_holds_where_ssl_s_own_class_was_replaced_before(
+    ca: Authority, server_identity: Identity
+) -> None:
     """As `truststore.inject_into_ssl()` does."""
     done = run_python(
         """

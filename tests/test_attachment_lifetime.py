@@ -46,7 +46,9 @@ def unread_ticket(client: ssl.SSLContext, server: ssl.SSLContext) -> Pair:
     return Pair(client, server).handshake()
 
 
-def test_fact_42_a_ticket_may_come_when_the_context_object_is_gone(ca: Authority, server_identity: Identity) -> None:
+def test_fact_42_a_ticket_may_come_when_the_context_object_is_gone(
+    ca: Authority, server_identity: Identity
+) -> None:
     client, seen = client_context(ca, version="1.3"), Seen()
     hooks = sslsession.SessionHooks(client, new=seen)
     pair = unread_ticket(client, server_context(server_identity))
@@ -119,7 +121,7 @@ def test_contexts_that_come_and_go_leave_nothing_behind(ca: Authority) -> None:
     collect()
     sslsession.SessionHooks(client_context(ca)).close()
     assert len(handlers) <= before + 2
-    assert lib.sslsession_events_queued(0) == 0
+    assert lib.sslsession_events_queued() == 0
 
 
 def test_a_context_without_hooks_is_freed_as_always(ca: Authority) -> None:
@@ -147,8 +149,9 @@ def test_fact_59_an_ssl_ctx_at_the_address_of_a_dead_one_has_no_hooks(
         assert set(slots(fresh).values()) == {ffi.NULL}
         connect(fresh, server).close()
         hooks.close()
-    assert reused
     assert seen == []
+    if not reused:
+        pytest.skip("this allocator, as valgrind's, gives no address out again")
 
 
 def address_of(ctx: ssl.SSLContext) -> int:
@@ -160,7 +163,8 @@ def test_fact_59_after_sni_callback_the_first_context_s_hooks_are_called(
 ) -> None:
     """Even where its Python object is gone by then."""
     contexts = [
-        server_context(server_identity, version=tls_version, session_tickets=False, tickets=1) for _ in range(2)
+        server_context(server_identity, version=tls_version, session_tickets=False, tickets=1)
+        for _ in range(2)
     ]
     seen = Seen(), Seen()
     hooks = [sslsession.SessionHooks(ctx, new=new) for ctx, new in zip(contexts, seen)]

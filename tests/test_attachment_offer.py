@@ -203,7 +203,9 @@ def test_an_offer_that_the_server_does_not_know_is_declined(
     offer.close()
 
 
-def test_the_reference_that_was_handed_over_is_given_back(client: ssl.SSLContext, server: ssl.SSLContext) -> None:
+def test_the_reference_that_was_handed_over_is_given_back(
+    client: ssl.SSLContext, server: ssl.SSLContext
+) -> None:
     session = take(client, server)
     offer = Offer(client, session)
     for _ in range(50):

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import ssl
 import threading
-from itertools import permutations
 from typing import Any
 
 import pytest
 
 import sslsession
 from helpers.certs import Authority, Identity
-from helpers.child_contexts import arguments
-from helpers.children import run_python
 from helpers.openssl_calls import (
     CACHE_CLIENT,
     CACHE_OFF,
@@ -25,7 +22,6 @@ from helpers.openssl_calls import (
     slots,
 )
 from helpers.peers import client_context, connect, server_context
-from sslsession._attachment import Attachment, User
 from sslsession._borrow import context_pointer
 from sslsession._libssl import ffi, lib
 
@@ -74,7 +70,9 @@ def test_only_the_slots_that_somebody_wants_are_taken(client: ssl.SSLContext) ->
         assert slots(client) == empty
 
 
-def test_callbacks_set_before_are_called_as_often_and_come_back(client: ssl.SSLContext, server: ssl.SSLContext) -> None:
+def test_callbacks_set_before_are_called_as_often_and_come_back(
+    client: ssl.SSLContext, server: ssl.SSLContext
+) -> None:
     raw = RawCallbacks(server)
     before = slots(server)
     exercise(client, server)
@@ -99,7 +97,9 @@ def test_callbacks_set_before_are_called_as_often_and_come_back(client: ssl.SSLC
     assert {name: raw.calls.count(name) for name in set(raw.calls)} == alone
 
 
-def test_a_callback_that_took_the_session_keeps_its_reference(client: ssl.SSLContext, server: ssl.SSLContext) -> None:
+def test_a_callback_that_took_the_session_keeps_its_reference(
+    client: ssl.SSLContext, server: ssl.SSLContext
+) -> None:
     taken: list[Any] = []
 
     def keep(handle: Any, pointer: Any) -> int:
@@ -137,62 +137,6 @@ def test_a_get_callback_set_before_answers_where_the_hook_does_not(
         again = connect(client, server, prepare=lambda conn: sslsession.set_session(conn, session))
         assert again.client.session_reused
         again.close()
-
-
-@pytest.mark.parametrize("order", list(permutations(range(3))), ids=str)
-def test_several_hooks_on_one_context_may_close_in_any_order(
-    client: ssl.SSLContext, server: ssl.SSLContext, order: tuple[int, ...]
-) -> None:
-    raw = RawCallbacks(server)
-    before, mode = slots(server), cache_mode(server)
-    seen: list[int] = []
-    hooks = [sslsession.SessionHooks(server, new=lambda *_, i=i: seen.append(i)) for i in range(3)]
-    left = {0, 1, 2}
-    for index in order:
-        seen.clear()
-        connect(client, server).close()
-        assert set(seen) == left
-        hooks[index].close()
-        left.remove(index)
-    seen.clear()
-    raw.calls.clear()
-    connect(client, server).close()
-    assert seen == []
-    assert "new" in raw.calls
-    assert (slots(server), cache_mode(server)) == (before, mode)
-
-
-def test_the_first_get_hook_with_an_answer_gives_it(client: ssl.SSLContext, server: ssl.SSLContext) -> None:
-    kept: dict[bytes, sslsession.Session] = {}
-    asked: list[str] = []
-
-    def get(name: str, store: dict[bytes, Any]) -> Any:
-        return lambda conn, session_id: (asked.append(name), store.get(session_id))[1]
-
-    with sslsession.SessionHooks(server, new=lambda conn, session: kept.update({session.id: session})):
-        pair = connect(client, server)
-        session = sslsession.get_session(pair.client)
-        pair.close()
-    flush(server)
-    assert session is not None
-    with sslsession.SessionHooks(server, get=get("none", {})), sslsession.SessionHooks(server, get=get("has", kept)):
-        with sslsession.SessionHooks(server, get=get("late", kept)):
-            again = connect(client, server, prepare=lambda conn: sslsession.set_session(conn, session))
-            assert again.client.session_reused
-            again.close()
-    assert asked == ["none", "has"]
-
-
-def test_one_refusal_among_several_new_hooks_is_enough(client: ssl.SSLContext, server: ssl.SSLContext) -> None:
-    with sslsession.SessionHooks(server, new=lambda *_: True), sslsession.SessionHooks(server, new=lambda *_: False):
-        with sslsession.SessionHooks(server, new=lambda *_: True):
-            pair = connect(client, server)
-            session = sslsession.get_session(pair.client)
-            pair.close()
-    assert session is not None
-    again = connect(client, server, prepare=lambda conn: sslsession.set_session(conn, session))
-    assert not again.client.session_reused
-    again.close()
 
 
 @pytest.mark.parametrize("mode", [CACHE_OFF, CACHE_CLIENT, CACHE_SERVER, 0x203], ids=hex)
@@ -234,7 +178,9 @@ def test_another_library_that_came_after_us_stays(client: ssl.SSLContext, server
     assert seen.count("theirs") == seen.count("ours")
 
 
-def test_joining_and_leaving_while_handshakes_run(ca: Authority, server_identity: Identity, tls_version: str) -> None:
+def test_joining_and_leaving_while_handshakes_run(
+    ca: Authority, server_identity: Identity, tls_version: str
+) -> None:
     client = client_context(ca, version=tls_version)
     server = server_context(server_identity, session_tickets=False)
     raw = RawCallbacks(server)
@@ -256,61 +202,3 @@ def test_joining_and_leaving_while_handshakes_run(ca: Authority, server_identity
             thread.join()
     assert slots(server) == before
     assert raw.calls.count("new") == 60 * (2 if tls_version == "1.3" else 1)
-
-
-def test_garbage_that_closes_its_hooks_may_be_collected_while_others_join_and_leave(
-    ca: Authority, server_identity: Identity
-) -> None:
-    done = run_python(
-        """
-        import faulthandler, gc, ssl
-        import sslsession
-        from helpers import child_contexts
-        from helpers.openssl_calls import slots
-
-        faulthandler.dump_traceback_later(20, exit=True)
-
-        class Nosy(ssl.SSLContext):
-            "Collects garbage where a setting is read, as the interpreter may at any moment."
-            collecting = False
-
-            @property
-            def protocol(self):
-                if self.collecting:
-                    gc.collect()
-                return super().protocol
-
-        class Owner:
-            "Closes its hooks when it is collected, as a cache that is dropped may."
-            def __init__(self, ctx):
-                self.itself = self
-                self.hooks = sslsession.SessionHooks(ctx, print, print, print)
-
-            def __del__(self):
-                self.hooks.close()
-
-        gc.disable()
-        ctx, other = child_contexts.client(cls=Nosy), child_contexts.client()
-        before = slots(ctx), slots(other)
-        Owner(ctx), Owner(other)
-        ctx.collecting = True
-        hooks = sslsession.SessionHooks(ctx, print, print, print)
-        Owner(ctx), Owner(other)
-        hooks.close()
-        ctx.collecting = False
-        gc.collect()
-        assert (slots(ctx), slots(other)) == before
-        print("as before")
-        """,
-        args=arguments(ca, server_identity),
-    )
-    assert done.stdout == "as before\n"
-
-
-def test_an_internal_user_may_want_nothing(client: ssl.SSLContext) -> None:
-    user = User()
-    attachment = Attachment.join(client, user)
-    assert user.wants == 0
-    assert attachment.users == (user,)
-    attachment.leave(user)
-    assert attachment.users == ()

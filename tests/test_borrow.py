@@ -144,7 +144,10 @@ refusals()
     [
         ("lib.SSL_get_SSL_CTX = lambda handle: ffi.NULL", "does not name its context"),
         ("lib.SSL_get_ex_data = lambda handle, index: ffi.NULL", "does not name its Python object"),
-        ("lib.OpenSSL_version = lambda kind: ffi.new('char[]', b'OpenSSL 9.9')", "this libssl is OpenSSL 9.9, and ssl uses"),
+        (
+            "lib.OpenSSL_version = lambda kind: ffi.new('char[]', b'OpenSSL 9.9')",
+            "this libssl is OpenSSL 9.9, and ssl uses",
+        ),
     ],
 )
 def test_each_part_of_the_proof_is_needed(broken: str, said: str) -> None:

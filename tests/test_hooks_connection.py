@@ -37,7 +37,10 @@ def test_fact_70_a_new_hook_may_read_its_connection_s_settings(
     ca: Authority, server_identity: Identity, tls_version: str
 ) -> None:
     found: list[Any] = []
-    client, server = client_context(ca, version=tls_version), server_context(server_identity, session_tickets=False)
+    client, server = (
+        client_context(ca, version=tls_version),
+        server_context(server_identity, session_tickets=False),
+    )
 
     def new(conn: Any, session: sslsession.Session) -> None:
         read_everything(conn, found)
@@ -49,7 +52,9 @@ def test_fact_70_a_new_hook_may_read_its_connection_s_settings(
     assert {session.version for session in found[8::10]} == {VERSIONS[tls_version]}
 
 
-def test_fact_70_a_get_hook_may_read_its_connection_s_settings(ca: Authority, server_identity: Identity) -> None:
+def test_fact_70_a_get_hook_may_read_its_connection_s_settings(
+    ca: Authority, server_identity: Identity
+) -> None:
     found: list[Any] = []
     client, server = client_context(ca), server_context(server_identity, version="1.2", session_tickets=False)
     with sslsession.SessionHooks(server, get=lambda conn, session_id: read_everything(conn, found)):
@@ -67,7 +72,9 @@ def test_fact_70_on_sockets(ca: Authority, server_identity: Identity, tls_versio
             assert found[7] is client
 
 
-def test_fact_70_a_hook_may_use_other_connections(ca: Authority, server_identity: Identity, tls_version: str) -> None:
+def test_fact_70_a_hook_may_use_other_connections(
+    ca: Authority, server_identity: Identity, tls_version: str
+) -> None:
     client, server = client_context(ca, version=tls_version), server_context(server_identity)
     other_client, done = client_context(ca), []
 
@@ -98,7 +105,9 @@ def test_a_hook_may_open_and_close_hooks(ca: Authority, server_identity: Identit
     pair.close()
 
 
-def test_fact_70_writing_to_the_very_connection_is_its_owner_s(ca: Authority, server_identity: Identity) -> None:
+def test_fact_70_writing_to_the_very_connection_is_its_owner_s(
+    ca: Authority, server_identity: Identity
+) -> None:
     """Where ssl has a mutex for each connection it waits for itself for ever: the child's watchdog ends it."""
     done = run_python(
         """
@@ -138,7 +147,9 @@ def test_renegotiating_inside_a_hook_breaks_no_handshake(ca: Authority, server_i
     assert errors
 
 
-def test_set_session_inside_a_hook_is_refused(ca: Authority, server_identity: Identity, tls_version: str) -> None:
+def test_set_session_inside_a_hook_is_refused(
+    ca: Authority, server_identity: Identity, tls_version: str
+) -> None:
     client, refused = client_context(ca, version=tls_version), []
 
     def new(conn: Any, session: sslsession.Session) -> None:
@@ -152,7 +163,9 @@ def test_set_session_inside_a_hook_is_refused(ca: Authority, server_identity: Id
     assert refused
 
 
-def test_the_connection_is_the_one_that_people_hold(ca: Authority, server_identity: Identity, tls_version: str) -> None:
+def test_the_connection_is_the_one_that_people_hold(
+    ca: Authority, server_identity: Identity, tls_version: str
+) -> None:
     client, conns = client_context(ca, version=tls_version), []
 
     class MySocket(ssl.SSLSocket): ...

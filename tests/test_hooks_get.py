@@ -21,7 +21,7 @@ from helpers.openssl_calls import (
 )
 from helpers.peers import Pair, client_context, connect, server_context
 from sslsession import Session
-from sslsession._borrow import borrow, context_pointer
+from sslsession._borrow import context_pointer
 from sslsession._libssl import ffi, lib
 
 pytestmark = pytest.mark.binding
@@ -65,7 +65,12 @@ def resume(client: ssl.SSLContext, server: ssl.SSLContext, session: Session) -> 
     return bool(reused)
 
 
-FORMS = {"session": lambda s: s, "bytes": Session.to_bytes, "der": Session.to_der, "view": lambda s: memoryview(s.to_der())}
+FORMS = {
+    "session": lambda s: s,
+    "bytes": Session.to_bytes,
+    "der": Session.to_der,
+    "view": lambda s: memoryview(s.to_der()),
+}
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -84,8 +89,14 @@ def test_a_second_server_resumes_what_the_first_made(
     assert conn.context is second
 
 
-def test_fact_24_the_internal_cache_is_asked_first(ca: Authority, server_identity: Identity, tls_version: str) -> None:
-    store, client, server = Store(), client_context(ca, version=tls_version), by_id(server_identity, tls_version)
+def test_fact_24_the_internal_cache_is_asked_first(
+    ca: Authority, server_identity: Identity, tls_version: str
+) -> None:
+    store, client, server = (
+        Store(),
+        client_context(ca, version=tls_version),
+        by_id(server_identity, tls_version),
+    )
     with sslsession.SessionHooks(server, new=store.new, get=store.get):
         assert resume(client, server, take(client, server))
         assert store.asked == []
@@ -116,7 +127,9 @@ def test_fact_24_never_for_tickets_that_the_server_reads_itself(
     assert store.asked == []
 
 
-def test_fact_24_tls12_asks_for_ids_that_a_tls13_client_made_up(ca: Authority, server_identity: Identity) -> None:
+def test_fact_24_tls12_asks_for_ids_that_a_tls13_client_made_up(
+    ca: Authority, server_identity: Identity
+) -> None:
     """RFC 8446 D.4: such a client sends 32 random bytes for the sake of middleboxes."""
     store, server = Store(), by_id(server_identity, "1.2")
     with sslsession.SessionHooks(server, get=store.get):
@@ -138,7 +151,11 @@ def test_fact_24_never_on_clients(ca: Authority, server_identity: Identity, tls_
 def test_fact_24_a_session_that_is_not_resumable_is_ignored(
     ca: Authority, server_identity: Identity, tls_version: str, form: str
 ) -> None:
-    client, server, removed = client_context(ca, version=tls_version), by_id(server_identity, tls_version), Store(FORMS[form])
+    client, server, removed = (
+        client_context(ca, version=tls_version),
+        by_id(server_identity, tls_version),
+        Store(FORMS[form]),
+    )
     with sslsession.SessionHooks(server, remove=removed.new, get=removed.get) as hooks:
         session = take(client, server)
         flush(server)
@@ -149,8 +166,14 @@ def test_fact_24_a_session_that_is_not_resumable_is_ignored(
     assert len(removed.asked) == 1
 
 
-def test_a_session_of_another_id_breaks_nothing(ca: Authority, server_identity: Identity, tls_version: str) -> None:
-    client, server, store = client_context(ca, version=tls_version), by_id(server_identity, tls_version), Store()
+def test_a_session_of_another_id_breaks_nothing(
+    ca: Authority, server_identity: Identity, tls_version: str
+) -> None:
+    client, server, store = (
+        client_context(ca, version=tls_version),
+        by_id(server_identity, tls_version),
+        Store(),
+    )
     with sslsession.SessionHooks(server, new=store.new):
         asked_for = take(client, server)
         store.kept.clear()
@@ -187,7 +210,11 @@ def test_fact_25_one_session_serves_often_and_stays_the_hook_s(
 
 
 def test_fact_26_the_id_is_a_copy(ca: Authority, server_identity: Identity, tls_version: str) -> None:
-    client, server, store = client_context(ca, version=tls_version), by_id(server_identity, tls_version), Store()
+    client, server, store = (
+        client_context(ca, version=tls_version),
+        by_id(server_identity, tls_version),
+        Store(),
+    )
     expected = []
     with sslsession.SessionHooks(server, new=lambda conn, session: expected.append(session.id)):
         sessions = [take(client, server) for _ in range(5)]
@@ -200,56 +227,15 @@ def test_fact_26_the_id_is_a_copy(ca: Authority, server_identity: Identity, tls_
     assert {type(session_id) for _, session_id in store.asked} == {bytes}
 
 
-def without_id_context(conn: ssl.SSLObject) -> None:
-    assert lib.SSL_set_session_id_context(borrow(conn).ssl, ffi.NULL, 0)
-
-
-def test_fact_27_a_verifying_server_without_an_id_context_fails_a_resumption(
-    ca: Authority, server_identity: Identity, client_identity: Identity
-) -> None:
-    """The internal cache does not even take such sessions; a ticket brings one back."""
-    client = client_context(ca, version="1.2", identity=client_identity)
-    server = server_context(server_identity, version="1.2", client_ca=ca)
-    with Pair(client, server, prepare_server=without_id_context) as first:
-        session = sslsession.get_session(first.client)
-    assert session is not None
-    pair = Pair(
-        client,
-        server,
-        prepare=lambda conn: sslsession.set_session(conn, session),
-        prepare_server=without_id_context,
-    )
-    with pytest.raises(ssl.SSLError, match=r"(?i)session.id.context.uninitialized"):
-        pair.handshake()
-
-
-def test_fact_27_a_verifying_server_keeps_no_session_without_an_id_context(
-    ca: Authority, server_identity: Identity, client_identity: Identity, tls_version: str
-) -> None:
-    client = client_context(ca, identity=client_identity)
-    server, store = by_id(server_identity, tls_version, client_ca=ca), Store()
-    with sslsession.SessionHooks(server, new=store.new):
-        connect(client, server, prepare_server=without_id_context).close()
-    assert (store.kept, cached(server)) == ({}, 0)
-
-
-def test_fact_27_ssl_gives_each_server_s_connection_one(
-    ca: Authority, server_identity: Identity, client_identity: Identity, tls_version: str
-) -> None:
-    client = client_context(ca, identity=client_identity)
-    server = by_id(server_identity, tls_version, client_ca=ca)
-    made: list[Session] = []
-    with sslsession.SessionHooks(server, new=lambda conn, session: made.append(session)):
-        session = take(client, server)
-    assert made[0].id_context.rstrip(b"\0") == b"Python"
-    assert resume(client, server, session)
-
-
 @pytest.mark.parametrize("mode", [CACHE_SERVER, CACHE_SERVER | NO_INTERNAL_STORE], ids=["store", "no store"])
 def test_fact_44_what_get_returned_goes_into_the_internal_cache_unless_it_stores_nothing(
     ca: Authority, server_identity: Identity, tls_version: str, mode: int
 ) -> None:
-    store, client, server = Store(), client_context(ca, version=tls_version), by_id(server_identity, tls_version)
+    store, client, server = (
+        Store(),
+        client_context(ca, version=tls_version),
+        by_id(server_identity, tls_version),
+    )
     with sslsession.SessionHooks(server, new=store.new, get=store.get):
         session = take(client, server)
         flush(server)

@@ -74,7 +74,9 @@ def test_closing_again_does_nothing(ca: Authority) -> None:
 
 
 @pytest.mark.parametrize(
-    ("mode", "called"), [(CACHE_OFF, False), (CACHE_SERVER, False), (CACHE_CLIENT, True)], ids=["off", "server", "client"]
+    ("mode", "called"),
+    [(CACHE_OFF, False), (CACHE_SERVER, False), (CACHE_CLIENT, True)],
+    ids=["off", "server", "client"],
 )
 def test_fact_20_openssl_tells_a_client_of_new_sessions_in_its_cache_mode_only(
     ca: Authority, server_identity: Identity, mode: int, called: bool
@@ -113,7 +115,9 @@ def test_fact_20_a_hook_is_called_whatever_the_mode_was(
         pair.close()
 
 
-def test_fact_20_a_tls12_server_that_issues_tickets_never_calls(ca: Authority, server_identity: Identity) -> None:
+def test_fact_20_a_tls12_server_that_issues_tickets_never_calls(
+    ca: Authority, server_identity: Identity
+) -> None:
     server = server_context(server_identity, version="1.2")
     seen = Seen()
     with sslsession.SessionHooks(server, new=seen):
@@ -121,14 +125,18 @@ def test_fact_20_a_tls12_server_that_issues_tickets_never_calls(ca: Authority, s
     assert seen == []
 
 
-def test_what_a_client_hook_was_given_resumes(ca: Authority, server_identity: Identity, tls_version: str) -> None:
+def test_what_a_client_hook_was_given_resumes(
+    ca: Authority, server_identity: Identity, tls_version: str
+) -> None:
     client, server = client_context(ca, version=tls_version), server_context(server_identity)
     seen = Seen()
     with sslsession.SessionHooks(client, new=seen):
         connect(client, server).drop()
         for _, session in list(seen):
             assert session.is_resumable
-            with Pair(client, server, prepare=lambda conn, s=session: sslsession.set_session(conn, s)) as pair:
+            with Pair(
+                client, server, prepare=lambda conn, s=session: sslsession.set_session(conn, s)
+            ) as pair:
                 assert pair.client.session_reused
 
 
@@ -162,7 +170,9 @@ def test_fact_21_a_hook_that_returns_false_takes_it_out_of_the_cache(
         again.close()
 
 
-def test_fact_21_refusing_one_ticket_of_two_leaves_the_other_usable(ca: Authority, server_identity: Identity) -> None:
+def test_fact_21_refusing_one_ticket_of_two_leaves_the_other_usable(
+    ca: Authority, server_identity: Identity
+) -> None:
     client, server = client_context(ca, version="1.3"), server_context(server_identity, tickets=2, **IDS)
     at_client, at_server = Seen(), Seen()
 
@@ -194,7 +204,9 @@ def test_fact_21_a_client_hook_that_returns_false_leaves_the_connection_alone(
     assert seen
 
 
-def test_sessions_of_a_hook_own_their_memory(ca: Authority, server_identity: Identity, tls_version: str) -> None:
+def test_sessions_of_a_hook_own_their_memory(
+    ca: Authority, server_identity: Identity, tls_version: str
+) -> None:
     client, server = client_context(ca, version=tls_version), server_context(server_identity)
     seen = Seen()
     with sslsession.SessionHooks(client, new=seen):

@@ -28,6 +28,7 @@ from helpers.peers import client_context, connect, server_context
 pytestmark = pytest.mark.binding
 
 WAIT = 20
+MARKED = "this CPython marks a connection as shut down before it frees it (gh-116810), which removes nothing"
 
 
 class Removed:
@@ -85,12 +86,14 @@ def test_fact_22_expiry_removes(client: ssl.SSLContext, server: ssl.SSLContext) 
 
 
 def test_fact_22_a_connection_that_is_dropped_removes(client: ssl.SSLContext, server: ssl.SSLContext) -> None:
-    removed = Removed()
+    removed, raw = Removed(), RawCallbacks(server, "remove")
     with sslsession.SessionHooks(server, remove=removed):
         pair = connect(client, server)
         session = sslsession.get_session(pair.server)
         pair.drop()
         assert session is not None
+        if not raw.calls:
+            pytest.skip(MARKED)
         assert removed.wait()[1].id == session.id
     assert removed.rest() == []
 
@@ -132,7 +135,7 @@ def test_fact_22_the_end_of_its_context_removes_each(ca: Authority, server_ident
     assert removed.rest() == []
 
 
-def test_a_session_that_is_evicted_and_then_dropped_is_reported_once(
+def test_a_session_that_openssl_removes_twice_is_reported_once(
     client: ssl.SSLContext, server: ssl.SSLContext
 ) -> None:
     removed = Removed()
@@ -140,7 +143,7 @@ def test_a_session_that_is_evicted_and_then_dropped_is_reported_once(
     with sslsession.SessionHooks(server, remove=removed):
         pair = connect(client, server)
         flush(server)
-        pair.drop()
+        remove_from_cache(server, pair.server)
         assert removed.wait()
     assert len(raw.calls) == 2, "OpenSSL tells of it twice"
     assert removed.rest() == []
@@ -171,7 +174,9 @@ def test_fact_23_a_hook_may_use_the_context_s_cache(client: ssl.SSLContext, serv
         assert done.get(timeout=WAIT) == 0
 
 
-def test_removals_come_from_another_thread_than_openssl_s_call(client: ssl.SSLContext, server: ssl.SSLContext) -> None:
+def test_removals_come_from_another_thread_than_openssl_s_call(
+    client: ssl.SSLContext, server: ssl.SSLContext
+) -> None:
     removed = Removed()
     with sslsession.SessionHooks(server, remove=removed):
         make_one(client, server)
@@ -180,7 +185,9 @@ def test_removals_come_from_another_thread_than_openssl_s_call(client: ssl.SSLCo
     assert threading.current_thread() not in removed.threads
 
 
-def test_closing_delivers_what_is_due_and_ends_the_thread(client: ssl.SSLContext, server: ssl.SSLContext) -> None:
+def test_closing_delivers_what_is_due_and_ends_the_thread(
+    client: ssl.SSLContext, server: ssl.SSLContext
+) -> None:
     removed = Removed()
     before = set(threading.enumerate())
     for count in (1, 50):
@@ -257,11 +264,15 @@ def test_somebody_who_joins_while_the_last_one_leaves_hears_of_removals(
         restless.join()
 
 
-def test_with_no_cache_of_openssl_s_a_drop_is_still_reported(ca: Authority, server_identity: Identity) -> None:
+def test_with_no_cache_of_openssl_s_a_drop_is_still_reported(
+    ca: Authority, server_identity: Identity
+) -> None:
     server = server_context(server_identity, session_tickets=False, tickets=1)
     set_cache_mode(server, CACHE_SERVER | NO_INTERNAL_STORE)
-    removed = Removed()
+    removed, raw = Removed(), RawCallbacks(server, "remove")
     with sslsession.SessionHooks(server, remove=removed):
         connect(client_context(ca), server).drop()
+        if not raw.calls:
+            pytest.skip(MARKED)
         assert removed.wait()
     assert removed.rest() == []

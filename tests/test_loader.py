@@ -161,7 +161,9 @@ def test_a_libssl_without_one_function_says_which(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("feature", sorted(_libssl.features))
-def test_an_optional_function_that_is_absent_is_a_false_feature_and_an_unsupported_error(feature: str) -> None:
+def test_an_optional_function_that_is_absent_is_a_false_feature_and_an_unsupported_error(
+    feature: str,
+) -> None:
     done = run_python(
         BREAK
         + """
@@ -201,7 +203,9 @@ except sslsession.UnsupportedError as error:
     assert "it came with OpenSSL 3." in said
 
 
-def test_send_new_ticket_without_its_function_is_unsupported(ca: Authority, server_identity: Identity) -> None:
+def test_send_new_ticket_without_its_function_is_unsupported(
+    ca: Authority, server_identity: Identity
+) -> None:
     done = run_python(
         """
         import ssl

@@ -14,7 +14,7 @@ START = """
 import threading, time
 import sslsession
 from helpers import child_contexts
-from helpers.openssl_calls import set_cache_size
+from helpers.openssl_calls import flush, set_cache_size
 from helpers.peers import Pair, SocketPair, connect
 
 def hook(*arguments):
@@ -51,7 +51,9 @@ unread = Pair(client, server).handshake()
     )
 
 
-def test_fact_64_what_dies_after_the_interpreter_calls_nobody(ca: Authority, server_identity: Identity) -> None:
+def test_fact_64_what_dies_after_the_interpreter_calls_nobody(
+    ca: Authority, server_identity: Identity
+) -> None:
     """Kept alive by a module that is torn down last."""
     quiet(
         ca,
@@ -65,7 +67,9 @@ builtins.contexts = [client, server]
     )
 
 
-def test_fact_64_a_connection_that_is_used_in_an_exit_handler(ca: Authority, server_identity: Identity) -> None:
+def test_fact_64_a_connection_that_is_used_in_an_exit_handler(
+    ca: Authority, server_identity: Identity
+) -> None:
     out = quiet(
         ca,
         server_identity,
@@ -132,7 +136,9 @@ for _ in range(20):
     )
 
 
-def test_a_remove_hook_that_never_returns_does_not_hold_up_the_exit(ca: Authority, server_identity: Identity) -> None:
+def test_a_remove_hook_that_never_returns_does_not_hold_up_the_exit(
+    ca: Authority, server_identity: Identity
+) -> None:
     quiet(
         ca,
         server_identity,
@@ -144,7 +150,8 @@ def stuck(ctx, session):
 
 server = child_contexts.server(session_tickets=False)
 hooks = sslsession.SessionHooks(server, remove=stuck)
-connect(child_contexts.client(), server).drop()
+connect(child_contexts.client(), server).close()
+flush(server)
 assert entered.wait(20)
 """,
     )
@@ -172,7 +179,9 @@ def test_the_status_is_the_program_s(ca: Authority, server_identity: Identity, h
     assert done.stderr == ""
 
 
-def test_an_exception_that_ends_the_program_is_all_that_is_said(ca: Authority, server_identity: Identity) -> None:
+def test_an_exception_that_ends_the_program_is_all_that_is_said(
+    ca: Authority, server_identity: Identity
+) -> None:
     done = run_python(
         START + "client, server = both()\npair = connect(client, server)\nraise LookupError('mine')\n",
         args=arguments(ca, server_identity),

@@ -257,7 +257,9 @@ def test_multiprocessing(ca: Authority, server_identity: Identity, method: str, 
     assert done.stdout.split() == ["{True}"], done.stdout
 
 
-def test_nothing_is_left_of_a_thread_that_the_fork_did_not_copy(ca: Authority, server_identity: Identity) -> None:
+def test_nothing_is_left_of_a_thread_that_the_fork_did_not_copy(
+    ca: Authority, server_identity: Identity
+) -> None:
     out = child(
         ca,
         server_identity,
@@ -274,5 +276,8 @@ hooks.close()
 print(in_child(work))
 """,
     )
-    assert out == f"{(['MainThread', 'sslsession-removals'], ['MainThread'])}\n{(['MainThread'], ['MainThread'])}\n"
+    assert (
+        out
+        == f"{(['MainThread', 'sslsession-removals'], ['MainThread'])}\n{(['MainThread'], ['MainThread'])}\n"
+    )
     assert sys.platform != "win32"

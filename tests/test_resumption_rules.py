@@ -21,11 +21,13 @@ TLS1_2, TLS1_3 = 0x0303, 0x0304
 NOW = 1_000_000
 GOOD = Candidate(
     resumable=True,
+    made_at=NOW,
     expires_at=NOW + 1,
     leaf_in_date=True,
     withdrawn=False,
     spent=False,
     name="a.example",
+    name_known=True,
     name_here="a.example",
     same_certificate=True,
 )
@@ -61,7 +63,7 @@ def test_a_ticket_expires_by_its_hint_alone():
 
 def test_a_good_session_is_offered():
     assert refusal(GOOD, NOW) is None
-    assert refusal(GOOD._replace(name=None), NOW) is None
+    assert refusal(GOOD._replace(made_at=NOW + 300), NOW) is None
     assert refusal(GOOD._replace(name="A.Example."), NOW) is None
 
 
@@ -75,11 +77,17 @@ def test_a_good_session_is_offered():
         ({"spent": True}, Reason.TICKET_USED),
         ({"name_here": "b.example"}, Reason.NAME_MISMATCH),
         ({"name_here": None}, Reason.NAME_MISMATCH),
+        ({"name": None}, Reason.NAME_MISMATCH),
+        ({"made_at": NOW + 301}, Reason.EXPIRED),
         ({"same_certificate": False}, Reason.CERTIFICATE_CHANGED),
     ],
 )
 def test_each_fault_alone_refuses(change, reason):
     assert refusal(GOOD._replace(**change), NOW) is reason
+
+
+def test_a_name_that_nobody_kept_is_left_to_the_certificate():
+    assert refusal(GOOD._replace(name=None, name_known=False), NOW) is None
 
 
 def test_what_force_cannot_pass_is_told_first():

@@ -143,7 +143,7 @@ def test_nothing_of_this_changes_what_ssl_says(
     session = session_of(pair.client)
     own = pair.client.session
     assert isinstance(own, ssl.SSLSession)
-    assert own.id == session.id
+    assert bytes(own.id) == session.id
     assert own.time == session.time
     assert own.timeout == session.timeout
     assert own.ticket_lifetime_hint == session.lifetime_hint

@@ -77,7 +77,7 @@ def test_fact_02_a_session_is_a_reference_of_its_own(ca: Authority, server_ident
     gc.collect()
     assert values(first) == before
     assert pair.client.session is not None
-    assert pair.client.session.id == first.id
+    assert bytes(pair.client.session.id) == first.id
     pair.close()
 
 

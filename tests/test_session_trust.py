@@ -222,7 +222,7 @@ class TestVerifyAgain:
         error = ffi.new("int *")
         leaf = lib.SSL_SESSION_get0_peer(session._pointer)
         lib.ERR_clear_error()
-        holds = lib.sslsession_verify_again(handle(conn), leaf, ffi.NULL, error)
+        holds = lib.sslsession_verify_again(handle(conn), leaf, ffi.NULL, error, ffi.new("sslsession_trust *"))
         assert lib.ERR_peek_last_error() == 0, "nothing stays in OpenSSL's queue of errors"
         assert bool(holds) is (error[0] == 0)
         return int(error[0])
@@ -247,8 +247,10 @@ class TestVerifyAgain:
         conn = server.wrap_bio(ssl.MemoryBIO(), ssl.MemoryBIO(), server_side=True)
         error = ffi.new("int *")
         leaf = lib.SSL_SESSION_get0_peer(session._pointer)
-        assert lib.sslsession_verify_again(handle(conn), leaf, ffi.NULL, error)
-        assert self.verdict(client_context(ca, check_hostname=False), session, "client.example") == WRONG_PURPOSE
+        assert lib.sslsession_verify_again(handle(conn), leaf, ffi.NULL, error, ffi.new("sslsession_trust *"))
+        assert (
+            self.verdict(client_context(ca, check_hostname=False), session, "client.example") == WRONG_PURPOSE
+        )
 
     def test_fact_56_the_purpose_is_a_servers(self, ca: Authority, lax: ssl.SSLContext) -> None:
         wrong = server_context(ca.issue("localhost", client=True))

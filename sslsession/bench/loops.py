@@ -8,7 +8,8 @@ cleanly. A TLS 1.3 handshake leaves the session for the next one; a TLS 1.2 sess
 from __future__ import annotations
 
 import ssl
-from typing import Any, Callable
+from collections.abc import Callable
+from typing import Any
 
 from sslsession import _borrow
 from sslsession._libssl import ffi, lib
@@ -53,7 +54,7 @@ class Loop:
         """The client, with the session that it is to offer."""
         return self.client.wrap_bio(incoming, outgoing, server_hostname=HOST)
 
-    def take(self, client: ssl.SSLObject) -> Any:
+    def take(self, client: ssl.SSLObject) -> Any:  # noqa: ARG002
         """The session for the next handshake."""
         return None
 
@@ -105,7 +106,7 @@ class FullInC(Loop):
         resume = bool(self.must_resume)
         made = lib.sslsession_bench(*self._contexts, self._name, self._kept, resume, handshakes, self._reused)
         if made < handshakes:
-            code = lib.ERR_peek_last_error()
+            code = lib.ERR_get_error()
             reason = ffi.string(lib.ERR_reason_error_string(code)).decode() if code else "no reason given"
             lib.ERR_clear_error()
             raise SessionError(f"a handshake of the loop in C failed: {reason}")

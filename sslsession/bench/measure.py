@@ -7,8 +7,9 @@ variant slowed all.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from statistics import median
-from typing import Callable, Mapping, NamedTuple
+from typing import Callable, NamedTuple
 
 Batch = Callable[[int], int]
 """Makes so many handshakes; returns how many of them resumed."""
@@ -29,17 +30,17 @@ def interleave(
     rounds: int,
     handshakes: int,
     clock: Callable[[], float],
-    between: Callable[[], object] = lambda: None,
+    before_round: Callable[[], object] = lambda: None,
 ) -> dict[str, Timing]:
-    """Times each variant once a round, in batches of ``handshakes``. clock: in seconds. between: runs unmeasured before
-    each batch, as does one handshake, which finds the caches full of the variant before it.
+    """Times each variant once a round, in batches of ``handshakes``. clock: in seconds. Before each batch runs one
+    handshake unmeasured, which finds the processor's caches full of the variant before it.
     """
     names = list(batches)
     seconds: dict[str, list[float]] = {name: [] for name in names}
     resumed = dict.fromkeys(names, 0)
     for number in range(rounds):
+        before_round()
         for name in rotated(names, number):
-            between()
             batches[name](1)
             start = clock()
             resumed[name] += batches[name](handshakes)
@@ -57,6 +58,16 @@ def ratio(over: list[float], under: list[float]) -> float | None:
     """The median of the ratios within rounds; None where the clock was too coarse to see any round of ``under``."""
     found = [above / below for above, below in zip(over, under) if below > 0]
     return median(found) if found else None
+
+
+def undisturbed(over: list[float], under: list[float]) -> float | None:
+    """The ratio of what a tenth of the rounds stay below: nearer to a quiet machine's than the median on a busy one."""
+    above, below = _fast(over), _fast(under)
+    return above / below if below > 0 else None
+
+
+def _fast(seconds: list[float]) -> float:
+    return sorted(seconds)[len(seconds) // 10]
 
 
 def microseconds(seconds: list[float]) -> float | None:

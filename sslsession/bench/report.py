@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, Callable, NamedTuple, Optional
 
-from sslsession.bench.measure import microseconds, ratio
+from sslsession.bench.measure import microseconds, ratio, undisturbed
 from sslsession.bench.run import Result, VersionResult
 
 TITLES = {
@@ -35,17 +35,21 @@ class Row(NamedTuple):
     failed: bool
 
 
-def ratios(version: VersionResult) -> dict[str, float | None]:
+Estimate = Callable[[list[float], list[float]], Optional[float]]
+
+
+def ratios(version: VersionResult, estimate: Estimate = ratio) -> dict[str, float | None]:
     """Each of ``RATIOS``, by ``over/under``; None where the clock was too coarse."""
     timings = version.timings
     return {
-        f"{over}/{under}": _rounded(ratio(timings[over].seconds, timings[under].seconds), 3)
+        f"{over}/{under}": _rounded(estimate(timings[over].seconds, timings[under].seconds), 3)
         for over, under in RATIOS
     }
 
 
 def to_plain(result: Result) -> dict[str, Any]:
-    """The whole run. Times are microseconds for one handshake pair, both ends together."""
+    """The whole run. Times are microseconds for one handshake, both ends together, and medians, as ``ratios`` are;
+    ``undisturbed`` has the same ratios of the fastest tenth of the rounds."""
     return {
         "openssl": result.openssl,
         "python": result.python,
@@ -67,6 +71,7 @@ def _version_to_plain(version: VersionResult) -> dict[str, Any]:
             for name, timing in version.timings.items()
         },
         "ratios": ratios(version),
+        "undisturbed": ratios(version, undisturbed),
         "calls": {
             "get_session": _rounded(microseconds(version.get_seconds), 1),
             "set_session": _rounded(microseconds(version.set_seconds), 1),
@@ -94,9 +99,9 @@ def notes(version: VersionResult) -> list[str]:
     """sslsession's part, under the table."""
     found = ratios(version)
     calls = [_number(microseconds(each), ".1f") for each in (version.set_seconds, version.get_seconds)]
+    of_c, of_ssl = _number(found["ours/c"], ".2f"), _number(found["ours/ssl"], ".2f")
     return [
-        f"sslsession: {_number(found['ours/c'], '.2f')} x the loop in C, "
-        f"{_number(found['ours/ssl'], '.2f')} x ssl's own session=",
+        f"sslsession: {of_c} x the loop in C, {of_ssl} x ssl's own session=",
         f"set_session() {calls[0]} us, get_session() {calls[1]} us",
     ]
 

@@ -7,7 +7,8 @@ import platform
 import ssl
 import sys
 import time
-from typing import Callable, NamedTuple, Sequence
+from collections.abc import Sequence
+from typing import Callable, NamedTuple
 
 from sslsession.bench import measure
 from sslsession.bench.loops import LOOPS, Loop, Timed
@@ -47,7 +48,7 @@ class Result(NamedTuple):
 def run(
     versions: Sequence[str], *, rounds: int, handshakes: int, step: Callable[[str], object] = lambda _: None
 ) -> Result:
-    """Measures; ``step`` is told the TLS version before each of its ``steps(rounds)`` batches.
+    """Measures; ``step`` is told the TLS version before each round.
 
     Errors: :class:`~sslsession.errors.SessionError` where a handshake fails.
     """
@@ -61,23 +62,18 @@ def run(
     )
 
 
-def steps(rounds: int) -> int:
-    """How many batches one TLS version takes."""
-    return rounds * len(LOOPS)
-
-
-def _one_version(
-    version: str, rounds: int, handshakes: int, step: Callable[[str], object]
-) -> VersionResult:
+def _one_version(version: str, rounds: int, handshakes: int, step: Callable[[str], object]) -> VersionResult:
     loops = {name: kind(version) for name, kind in LOOPS.items()}
     for loop in loops.values():
         loop(WARM)
 
-    def between() -> None:
+    def before_round() -> None:
         step(version)
-        gc.collect()  # nobody pays for another's garbage
+        gc.collect()  # rather here than in somebody's turn
 
-    timings = measure.interleave(loops, rounds=rounds, handshakes=handshakes, clock=CLOCK, between=between)
+    timings = measure.interleave(
+        loops, rounds=rounds, handshakes=handshakes, clock=CLOCK, before_round=before_round
+    )
     timed = Timed(version, time.perf_counter)
     timed(WARM + rounds * handshakes)
     return VersionResult(

@@ -14,7 +14,7 @@ from rich.table import Table
 from sslsession import _borrow
 from sslsession.bench import report
 from sslsession.bench.identity import VERSIONS
-from sslsession.bench.run import Result, VersionResult, run, steps
+from sslsession.bench.run import Result, VersionResult, run
 from sslsession.cli._terminal import json_option, out, say_json
 
 
@@ -23,14 +23,14 @@ from sslsession.cli._terminal import json_option, out, say_json
 @click.option(
     "--rounds",
     type=click.IntRange(1, 100_000),
-    default=25,
+    default=50,
     show_default=True,
     help="How often the variants take turns.",
 )
 @click.option(
     "--handshakes",
     type=click.IntRange(1, 100_000),
-    default=40,
+    default=20,
     show_default=True,
     help="Handshakes of a variant before the next one's turn.",
 )
@@ -44,7 +44,7 @@ def bench(version: str | None, rounds: int, handshakes: int, as_json: bool) -> N
     """
     _borrow.prove()
     versions = [version] if version is not None else list(VERSIONS)
-    with _progress(len(versions) * steps(rounds)) as step:
+    with _progress(len(versions) * rounds) as step:
         result = run(versions, rounds=rounds, handshakes=handshakes, step=step)
     if as_json:
         say_json(report.to_plain(result))
@@ -97,6 +97,5 @@ def _table(name: str, version: VersionResult, clock: str) -> Table:
 def _plain_table(name: str, version: VersionResult, clock: str) -> list[str]:
     lines = [_heads(name, clock), *(row[:4] for row in report.rows(version))]
     return [
-        f"{first:<30}{time:>12}{of_full:>10}{resumed:>16}".rstrip()
-        for first, time, of_full, resumed in lines
+        f"{first:<30}{time:>12}{of_full:>10}{resumed:>16}".rstrip() for first, time, of_full, resumed in lines
     ]

@@ -61,7 +61,7 @@ class Account:
             pause.wait(0.01)
 
     def check(self) -> None:
-        """Each session was made once and removed once; one that `get` gave back is a new object to OpenSSL each time."""
+        """Each session was made once and removed once; what `get` gave back is a new object to OpenSSL each time."""
         twice = {key: count for key, count in self.made.items() if count != 1}
         assert not twice, f"made more than once: {len(twice)}"
         missing = set(self.made) - set(self.removed)
@@ -76,7 +76,12 @@ class Crowd:
     """`threads` clients that connect to what `server` gives them until told to stop, resuming when they can."""
 
     def __init__(
-        self, client: ssl.SSLContext, server: Callable[[], ssl.SSLContext], *, threads: int = 4, resume: bool = True
+        self,
+        client: ssl.SSLContext,
+        server: Callable[[], ssl.SSLContext],
+        *,
+        threads: int = 4,
+        resume: bool = True,
     ) -> None:
         self._client = client
         self._server = server
@@ -110,7 +115,9 @@ class Crowd:
             self._stop.set()
 
     def _connect(self, chance: random.Random, kept: list[sslsession.Session]) -> None:
-        offered = kept.pop(chance.randrange(len(kept))) if self._resume and kept and chance.random() < 0.7 else None
+        offered = (
+            kept.pop(chance.randrange(len(kept))) if self._resume and kept and chance.random() < 0.7 else None
+        )
         pair = Pair(self._client, self._server(), prepare=lambda conn: offer(conn, offered))
         pair.handshake()
         pair.exchange()

@@ -80,7 +80,9 @@ class RawCallbacks:
 
     def install(self, ctx: ssl.SSLContext, name: str) -> None:
         """Set the callback `new`, `remove`, `get` or `info` on the context."""
-        kind = {"new": "new_session_cb", "remove": "remove_session_cb", "get": "get_session_cb"}.get(name, "info_cb")
+        kind = {"new": "new_session_cb", "remove": "remove_session_cb", "get": "get_session_cb"}.get(
+            name, "info_cb"
+        )
         self.handles[name] = lasting_callback(kind, getattr(self, f"_{name}"))
         setter = "SSL_CTX_set_info_callback" if name == "info" else f"SSL_CTX_sess_set_{name}_cb"
         getattr(lib, setter)(context_pointer(ctx), self.handles[name])
