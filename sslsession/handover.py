@@ -38,8 +38,8 @@ def get_session(conn: Any) -> Session | None:
     conn: an ``SSLSocket``, an ``SSLObject``, a ``TLSConnection``, anything with ``get_extra_info("ssl_object")``, or
     anything with a ``.sock``. On a TLS 1.3 client the session is resumable after the first ticket was read, and shows
     the last ticket; :class:`SessionHooks` tells of each. A copy stays good when the connection is dropped, and a fatal
-    alert withdraws it. Call it from the thread that reads from the connection, or let a hook hand the sessions over: while
-    another thread reads, OpenSSL may replace the session at this very moment, without a lock.
+    alert withdraws it. Call it from the thread that reads from the connection, or let a hook hand the sessions over:
+    while another thread reads, OpenSSL may replace the session at this very moment, without a lock.
 
     Source: SSL_get1_session(3). Errors: ``TypeError`` where no connection of ssl's is behind ``conn``;
     :class:`SessionError` where it is not connected; :class:`UnsupportedInterpreter`.
@@ -70,9 +70,11 @@ def set_session(conn: Any, session: Session, *, force: bool = False) -> None:
     hold here; :class:`SessionExpired` past its lifetime, for a TLS 1.3 ticket that was used, and after a fatal alert;
     :class:`InvalidSession` where it cannot be resumed.
     """
-    if not isinstance(session, Session):
-        kind = f"{type(session).__module__}.{type(session).__name__}"
-        raise TypeError(f"a sslsession.Session is needed, not {kind}: see get_session(conn)")
+    kind = type(session)
+    if not issubclass(kind, Session):
+        raise TypeError(
+            f"a sslsession.Session is needed, not {kind.__module__}.{kind.__name__}: see get_session(conn)"
+        )
     borrowed = _borrow.borrow(conn)
     handle = borrowed.ssl
     now = int(time.time())

@@ -98,7 +98,9 @@ class Session:
         """The peer's chain as ``STACK_OF(X509) *``, alive while the session or the returned object is; or NULL."""
         if self._native is not None:
             return self._native.peer_chain
-        return _certificates.stack(self._facts_cache.peer_chain) if self._facts_cache is not None else ffi.NULL
+        return (
+            _certificates.stack(self._facts_cache.peer_chain) if self._facts_cache is not None else ffi.NULL
+        )
 
     @property
     def _facts(self) -> _facts.Facts | None:
@@ -425,7 +427,9 @@ class Session:
         peer = lib.SSL_SESSION_get0_peer(self._pointer)
         leaf = (_certificates.der(peer),) if peer != ffi.NULL else ()
         if facts is not None and facts.peer_chain[:1] != leaf:
-            raise InvalidSession("the session envelope is damaged: its certificate chain is another session's")
+            raise InvalidSession(
+                "the session envelope is damaged: its certificate chain is another session's"
+            )
         self._resumable = self._resumable and resumable
         return self
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ssl
+import sys
 from itertools import permutations
 from typing import Any
 
@@ -93,6 +94,7 @@ def test_one_refusal_among_several_new_hooks_is_enough(
     again.close()
 
 
+@pytest.mark.skipif(sys.implementation.name == "pypy", reason="its finalizers never interrupt")
 def test_garbage_that_closes_its_hooks_may_be_collected_while_others_join_and_leave(
     ca: Authority, server_identity: Identity
 ) -> None:

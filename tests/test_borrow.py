@@ -262,3 +262,11 @@ def test_no_kept_pointer_once_the_socket_is_closed(ca: Authority, server_identit
     with pytest.raises(sslsession.SessionError):
         sslsession.get_session(client)
     assert _libssl.problem is None
+
+
+def test_a_connection_of_somebody_elses_making_is_refused_before_it_is_read() -> None:
+    """Mocks and wrappers put objects of their own where ssl keeps its connection."""
+    fake = object.__new__(ssl.SSLObject)
+    fake._sslobj = type("Mock", (), {})()
+    with pytest.raises(TypeError, match="Mock"):
+        sslsession.get_session(fake)

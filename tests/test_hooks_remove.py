@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import queue
 import ssl
 import threading
@@ -13,6 +12,9 @@ import pytest
 
 import sslsession
 from helpers.certs import Authority, Identity
+from helpers.child_contexts import arguments
+from helpers.children import run_python
+from helpers.crowd import collect
 from helpers.openssl_calls import (
     CACHE_SERVER,
     NO_INTERNAL_STORE,
@@ -127,7 +129,7 @@ def test_fact_22_the_end_of_its_context_removes_each(ca: Authority, server_ident
     hooks = sslsession.SessionHooks(server, remove=removed)
     made = {make_one(client, server) for _ in range(3)}
     del server
-    gc.collect()
+    collect()
     told = [removed.wait() for _ in made]
     assert {session.id for _, session in told} == made
     assert {ctx for ctx, _ in told} == {None}
@@ -222,24 +224,40 @@ def test_a_hook_may_close_its_own_hooks(client: ssl.SSLContext, server: ssl.SSLC
     assert closed.get(timeout=WAIT) == "closed"
 
 
-def test_closing_waits_for_a_hook_that_runs(client: ssl.SSLContext, server: ssl.SSLContext) -> None:
-    entered, go_on, done = threading.Event(), threading.Event(), []
+def test_closing_the_last_hooks_waits_for_one_that_runs(ca: Authority, server_identity: Identity) -> None:
+    done = run_python(
+        """
+        import threading
+        import sslsession
+        from helpers import child_contexts
+        from helpers.openssl_calls import flush
+        from helpers.peers import connect
 
-    def remove(ctx: Any, session: Any) -> None:
-        entered.set()
-        go_on.wait(WAIT)
-        done.append(session)
+        entered, go_on, done, at_close = threading.Event(), threading.Event(), [], []
 
-    hooks = sslsession.SessionHooks(server, remove=remove)
-    make_one(client, server)
-    flush(server)
-    assert entered.wait(WAIT)
-    at_close: list[int] = []
-    closer = threading.Thread(target=lambda: (hooks.close(), at_close.append(len(done))))
-    closer.start()
-    go_on.set()
-    closer.join(WAIT)
-    assert at_close == [1]
+        def remove(ctx, session):
+            entered.set()
+            go_on.wait(20)
+            done.append(session)
+
+        def close():
+            hooks.close()
+            at_close.append(len(done))
+
+        server = child_contexts.server(session_tickets=False, tickets=1)
+        hooks = sslsession.SessionHooks(server, remove=remove)
+        connect(child_contexts.client(), server).close()
+        flush(server)
+        assert entered.wait(20)
+        closer = threading.Thread(target=close)
+        closer.start()
+        go_on.set()
+        closer.join(20)
+        print(at_close)
+        """,
+        args=arguments(ca, server_identity),
+    )
+    assert done.stdout == "[1]\n"
 
 
 def test_somebody_who_joins_while_the_last_one_leaves_hears_of_removals(

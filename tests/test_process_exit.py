@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 
 from helpers.certs import Authority, Identity
@@ -113,6 +115,9 @@ def test_fact_64_exit_handlers_from_before_the_import(ca: Authority, server_iden
     assert (done.stdout, done.stderr) == ("0 TLSv1.3\n", "")
 
 
+@pytest.mark.skipif(
+    sys.implementation.name == "pypy", reason="PyPy 8 itself crashes there, also without this library"
+)
 def test_fact_64_daemon_threads_in_the_middle_of_handshakes(ca: Authority, server_identity: Identity) -> None:
     quiet(
         ca,

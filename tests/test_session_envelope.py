@@ -114,3 +114,15 @@ class TestEnvelope:
             missing = {key: each for key, each in facts.items() if key != name}
             with pytest.raises(InvalidSession, match=f"damaged: {name} is missing"):
                 Session.from_bytes(_envelope.pack({**whole, "facts": missing}))
+
+
+def test_an_envelope_of_a_megabyte_is_refused_unread() -> None:
+    with pytest.raises(InvalidSession, match="at most"):
+        Session.from_bytes(_envelope.MAGIC + bytes(2 << 20))
+
+
+def test_keys_that_are_no_text_are_refused() -> None:
+    """Numbers that all hash alike would make a dictionary of them quadratic."""
+    body = _envelope.pack({number * (2**61 - 1): None for number in range(3)})
+    with pytest.raises(InvalidSession, match="body cannot be read"):
+        Session.from_bytes(body)

@@ -8,11 +8,11 @@ from __future__ import annotations
 import ssl
 
 import pytest
+
+import sslsession
 from helpers.certs import Authority, Identity
 from helpers.peers import Pair, client_context, connect, server_context
 from helpers.sessions import offering, resumes, session_of, take
-
-import sslsession
 from sslsession import Reason, SessionExpired, SessionHooks, SessionMismatch
 
 pytestmark = pytest.mark.binding
@@ -140,7 +140,9 @@ class TestClientsOfAServer:
     """A get hook may hand over what was earned under another context: its client is verified again."""
 
     def get(self, server: ssl.SSLContext, session: sslsession.Session) -> SessionHooks:
-        return SessionHooks(server, get=lambda conn, session_id: session if session_id == session.id else None)
+        return SessionHooks(
+            server, get=lambda conn, session_id: session if session_id == session.id else None
+        )
 
     @pytest.fixture
     def made(

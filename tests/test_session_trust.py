@@ -222,7 +222,9 @@ class TestVerifyAgain:
         error = ffi.new("int *")
         leaf = lib.SSL_SESSION_get0_peer(session._pointer)
         lib.ERR_clear_error()
-        holds = lib.sslsession_verify_again(handle(conn), leaf, ffi.NULL, error, ffi.new("sslsession_trust *"))
+        holds = lib.sslsession_verify_again(
+            handle(conn), leaf, ffi.NULL, error, ffi.new("sslsession_trust *")
+        )
         assert lib.ERR_peek_last_error() == 0, "nothing stays in OpenSSL's queue of errors"
         assert bool(holds) is (error[0] == 0)
         return int(error[0])
