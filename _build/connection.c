@@ -34,6 +34,7 @@ struct connection {
     int saw_psk;
     int saw_ticket;
     uint64_t offered_under;
+    int policy_read;
     int64_t earned_until;
     OPENSSL_STACK *chain;
     sslsession_policy policy;

@@ -159,6 +159,8 @@ static void sslsession_facts_free(sslsession_facts *facts) {
     sslsession_chain_free(facts->own_chain);
     sslsession_chain_free(facts->peer_chain);
     sslsession_chain_free(facts->verified_chain);
+    if (facts->session != NULL)
+        SSL_SESSION_free(facts->session);
     free(facts);
 }
 
@@ -176,9 +178,9 @@ static void judge(SSL *ssl, struct connection *connection, int settled, sslsessi
         facts->earned_until = facts->reused ? resumed_until : chain_ends(facts->verified_chain);
 }
 
-/* Everything at once, by up-ref and copy, so that nothing in it can change or go; NULL where memory is out. arriving:
- * whether OpenSSL is just handing the session over, which it does for verified peers only. */
-static sslsession_facts *sslsession_capture(SSL *ssl, SSL_SESSION *session, int arriving) {
+/* Everything at once, by up-ref and copy, so that nothing in it can change or go; NULL where memory is out. settled:
+ * whether the session's handshake has passed, or the session would not be here. */
+static sslsession_facts *capture(SSL *ssl, SSL_SESSION *session, int settled) {
     sslsession_facts *facts = calloc(1, sizeof *facts);
     struct connection *connection = connection_of(ssl);
     const unsigned char *alpn = NULL;
@@ -186,6 +188,11 @@ static sslsession_facts *sslsession_capture(SSL *ssl, SSL_SESSION *session, int 
     const char *name;
     if (facts == NULL)
         return NULL;
+    facts->session = SSL_SESSION_dup(session);
+    if (facts->session == NULL) {
+        free(facts);
+        return NULL;
+    }
     if (connection != NULL && connection->begun)
         facts->policy = connection->policy;
     else
@@ -213,6 +220,9 @@ static sslsession_facts *sslsession_capture(SSL *ssl, SSL_SESSION *session, int 
         strcpy(facts->servername, name);
     }
     certificates(ssl, session, connection, facts);
-    judge(ssl, connection, arriving || SSL_is_init_finished(ssl), facts);
+    judge(ssl, connection, settled, facts);
     return facts;
 }
+
+/* A session that OpenSSL is just handing over, which it does for verified peers only. */
+static sslsession_facts *sslsession_capture(SSL *ssl, SSL_SESSION *session) { return capture(ssl, session, 1); }

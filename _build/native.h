@@ -41,6 +41,7 @@ typedef struct {
     unsigned char certificate[32];
 } sslsession_policy;
 typedef struct {
+    SSL_SESSION *session;
     sslsession_policy policy;
     int64_t earned_until;
     int version;
@@ -68,7 +69,8 @@ typedef struct {
     OPENSSL_STACK *peer_chain;
     OPENSSL_STACK *verified_chain;
 } sslsession_facts;
-sslsession_facts *sslsession_capture(SSL *, SSL_SESSION *, int);
+sslsession_facts *sslsession_capture(SSL *, SSL_SESSION *);
+sslsession_facts *sslsession_capture_current(SSL *, int *);
 void sslsession_facts_free(sslsession_facts *);
 void sslsession_chain_free(OPENSSL_STACK *);
 void sslsession_read_policy(SSL *, sslsession_policy *);
@@ -87,7 +89,7 @@ extern "Python" SSL_SESSION *sslsession_py_offer(uint64_t, SSL *);
 
 /* offers.c: what is offered on a connection, and the single use of TLS 1.3 tickets */
 typedef struct ticket_use sslsession_use;
-int sslsession_offer(SSL *, SSL_SESSION *, const unsigned char *, unsigned int, const unsigned char *, OPENSSL_STACK *, int64_t);
+int sslsession_offer(SSL *, SSL_SESSION *, const unsigned char *, unsigned int, int, OPENSSL_STACK *, int64_t);
 int sslsession_follow(SSL *);
 int sslsession_begun(SSL *);
 void sslsession_set_reason(SSL *, int);
@@ -114,9 +116,8 @@ typedef struct {
     int64_t made_at;
     int64_t timeout;
     int64_t lifetime_hint;
-    unsigned char identity[32];
 } sslsession_candidate;
-int sslsession_examine(SSL *, SSL_SESSION *, sslsession_facts *, sslsession_trust *, int64_t, sslsession_candidate *);
+void sslsession_examine(SSL *, SSL_SESSION *, sslsession_facts *, sslsession_trust *, int64_t, sslsession_candidate *);
 
 /* bench.c: the same handshakes with no Python between them */
 int sslsession_bench(SSL_CTX *, SSL_CTX *, const char *, SSL_SESSION **, int, int, int *);

@@ -15,8 +15,9 @@ enum {
 };
 
 /* Hangs the ticket's use on a session: 1, or 0 where memory is out. */
-static int bind_use(SSL_SESSION *session, const unsigned char *identity) {
-    sslsession_use *use = use_of(identity);
+static int bind_use(SSL_SESSION *session) {
+    unsigned char identity[IDENTITY_SIZE];
+    sslsession_use *use = identify(session, identity) ? use_of(identity) : NULL;
     if (use != NULL && SSL_SESSION_set_ex_data(session, use_index, use))
         return 1;
     sslsession_use_free(use);
@@ -66,7 +67,9 @@ static void begin(SSL *ssl, struct connection *connection) {
     /* Set before the handshake, a context is not the SSL's first one, and may be exchanged and freed while we use it. */
     if (home != NULL && SSL_CTX_up_ref(home->ctx))
         connection->home = home;
-    sslsession_read_policy(ssl, &connection->policy);
+    /* Where set_session read it just now, only `conn.context = other` can have changed the connection's settings. */
+    if (!connection->policy_read || home == NULL || connection->policy.context != home->id)
+        sslsession_read_policy(ssl, &connection->policy);
     SSL_callback_ctrl(ssl, CTRL_SET_TLSEXT_DEBUG_CB, (generic_cb)on_extension);
     if (SSL_is_server(ssl))
         return;
@@ -130,17 +133,29 @@ static int sslsession_follow(SSL *ssl) {
     return 1;
 }
 
+/* The connection's current session, `*none` where it has none; from now on the connection is watched. */
+static sslsession_facts *sslsession_capture_current(SSL *ssl, int *none) {
+    SSL_SESSION *session = sslsession_follow(ssl) ? SSL_get1_session(ssl) : NULL;
+    sslsession_facts *facts = NULL;
+    *none = session == NULL;
+    if (session != NULL) {
+        facts = capture(ssl, session, SSL_is_init_finished(ssl));
+        SSL_SESSION_free(session);
+    }
+    return facts;
+}
+
 /* Offers a copy of `session` on a connection whose handshake has not begun. id_context: what the copy is made to have.
- * identity: of a TLS 1.3 ticket, else NULL. chain: the peer's, or NULL. until: until when (epoch seconds) it is
+ * single_use: whether it is a TLS 1.3 ticket. chain: the peer's, or NULL. until: until when (epoch seconds) it is
  * known to hold under this connection's policy, 0 where that was not looked at. Returns 1, 0 where OpenSSL refuses it, -1 where it could not copy it. */
 static int sslsession_offer(SSL *ssl, SSL_SESSION *session, const unsigned char *id_context, unsigned int length,
-                            const unsigned char *identity, OPENSSL_STACK *chain, int64_t until) {
+                            int single_use, OPENSSL_STACK *chain, int64_t until) {
     struct connection *connection = sslsession_follow(ssl) ? connection_of(ssl) : NULL;
     SSL_SESSION *copy = connection != NULL ? SSL_SESSION_dup(session) : NULL;
     int done;
     if (copy == NULL)
         return -1;
-    done = SSL_SESSION_set1_id_context(copy, id_context, length) && (identity == NULL || bind_use(copy, identity))
+    done = SSL_SESSION_set1_id_context(copy, id_context, length) && (!single_use || bind_use(copy))
         && SSL_SESSION_set_ex_data(copy, offer_index, connection) && SSL_set_session(ssl, copy);
     if (done) {
         sslsession_chain_free(connection->chain);

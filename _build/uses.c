@@ -1,34 +1,18 @@
 /* Which TLS 1.3 tickets this process has used, and which sessions a fatal alert withdrew. Both are found by the session's
- * identity, a digest and never its bytes, so that all copies share them, also one that is read from bytes later. The
+ * identity, never its ticket, so that all copies share them, also one that is read from bytes later. The
  * oldest is forgotten. */
-enum { USES_MOST = 65536, USE_BUCKETS = 16384, TICKET_COPIED_MOST = 2048, IDENTITY_SIZE = 32 };
+enum { USES_MOST = 65536, USE_BUCKETS = 16384, IDENTITY_SIZE = 32 };
 static sslsession_use *use_buckets[USE_BUCKETS], *oldest_use, *youngest_use;
 static int uses_known;
 
-/* SHA-256 of "ticket" and the session's ticket, or of "id" and its id where it has none: 1, or 0 where memory is out. */
-static int identify(SSL_SESSION *session, unsigned char *digest) {
-    unsigned char near[TICKET_COPIED_MOST], *text = near;
-    const unsigned char *data = NULL;
-    const char *kind = "ticket";
-    size_t size = 0, kind_size;
-    unsigned int id_size = 0;
-    int done;
-    SSL_SESSION_get0_ticket(session, &data, &size);
-    if (size == 0) {
-        kind = "id";
-        data = SSL_SESSION_get_id(session, &id_size);
-        size = id_size;
-    }
-    kind_size = strlen(kind);
-    if (kind_size + size > sizeof near && (text = malloc(kind_size + size)) == NULL)
-        return 0;
-    memcpy(text, kind, kind_size);
-    if (size != 0)
-        memcpy(text + kind_size, data, size);
-    done = EVP_Digest(text, kind_size + size, digest, NULL, EVP_sha256(), NULL);
-    if (text != near)
-        free(text);
-    return done;
+/* The session's id, padded: random, or on a client with a ticket SHA-256 of the ticket, which is where OpenSSL keeps it.
+ * Returns 0 for a session with neither, which is no session in particular. */
+static int identify(const SSL_SESSION *session, unsigned char *identity) {
+    unsigned int size = 0;
+    const unsigned char *id = SSL_SESSION_get_id(session, &size);
+    memset(identity, 0, IDENTITY_SIZE);
+    memcpy(identity, id, size < IDENTITY_SIZE ? size : IDENTITY_SIZE);
+    return size != 0;
 }
 
 static sslsession_use **bucket_of(const unsigned char *identity) {
@@ -97,15 +81,10 @@ static void read_marks(const unsigned char *identity, int *spent, int *withdrawn
     unlock();
 }
 
-/* Withdraws every copy of the session; one with neither ticket nor id is no session in particular. */
+/* Withdraws every copy of the session. */
 static void mark_withdrawn(SSL_SESSION *session) {
     unsigned char identity[IDENTITY_SIZE];
-    unsigned int id_size = 0;
-    sslsession_use *use;
-    SSL_SESSION_get_id(session, &id_size);
-    if ((id_size == 0 && !SSL_SESSION_has_ticket(session)) || !identify(session, identity))
-        return;
-    use = use_of(identity);
+    sslsession_use *use = identify(session, identity) ? use_of(identity) : NULL;
     if (use != NULL)
         atomic_swap(&use->withdrawn, 1);
     sslsession_use_free(use);

@@ -132,7 +132,7 @@ class Attachment:
         """A session came; False where a user refuses it."""
         borrowed = _borrow.borrow_pointer(handle)
         name = getattr(borrowed.owner, "server_hostname", None)
-        session = Session._copy_of(pointer, handle=handle, name=name, arriving=True)
+        session = Session._captured(lib.sslsession_capture(handle, pointer), name)
         kept = True
         for user in self.users:
             if user.new is not None and user.new(borrowed.owner, session) is False:

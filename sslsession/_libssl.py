@@ -17,7 +17,7 @@ from typing import Any, Callable, NamedTuple, NoReturn
 from sslsession import _native
 from sslsession.errors import UnsupportedError, UnsupportedInterpreter
 
-ffi = _native.ffi
+ffi: Any = _native.ffi
 OLDEST, NEWEST_MAJOR = (1, 1, 1), 4
 NOT_MAIN = (
     "this is a sub-interpreter, and OpenSSL's callbacks can enter the main one only "

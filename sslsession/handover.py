@@ -15,6 +15,7 @@ from sslsession.resumption import FORCEABLE, TLS1_3, Candidate, Reason, expires_
 from sslsession.session import Session
 
 BEGUN, OFFERED, SAW_PSK, SAW_TICKET = 2, 4, 8, 16
+INT, SEEN = ffi.typeof("int *"), ffi.typeof("sslsession_candidate *")
 ERRORS: dict[Reason, type[SessionError]] = {
     Reason.NOT_RESUMABLE: InvalidSession,
     Reason.EXPIRED: SessionExpired,
@@ -45,15 +46,11 @@ def get_session(conn: Any) -> Session | None:
     :class:`SessionError` where it is not connected; :class:`UnsupportedInterpreter`.
     """
     borrowed = _borrow.borrow(conn)
-    lib.sslsession_follow(borrowed.ssl)
-    pointer = lib.SSL_get1_session(borrowed.ssl)
-    if pointer == ffi.NULL:
+    none = ffi.new(INT)
+    native = lib.sslsession_capture_current(borrowed.ssl, none)
+    if none[0]:
         return None
-    try:
-        name = getattr(borrowed.owner, "server_hostname", None)
-        return Session._copy_of(pointer, handle=borrowed.ssl, name=name)
-    finally:
-        lib.SSL_SESSION_free(pointer)
+    return Session._captured(native, getattr(borrowed.owner, "server_hostname", None))
 
 
 def set_session(conn: Any, session: Session, *, force: bool = False) -> None:
@@ -78,10 +75,9 @@ def set_session(conn: Any, session: Session, *, force: bool = False) -> None:
     borrowed = _borrow.borrow(conn)
     handle = borrowed.ssl
     now = int(time.time())
-    seen = ffi.new("sslsession_candidate *")
+    seen = ffi.new(SEEN)
     native, held = session._native or ffi.NULL, session._held or ffi.NULL
-    if not lib.sslsession_examine(handle, session._pointer, native, held, now, seen):
-        raise MemoryError("OpenSSL has no memory left for a digest")
+    lib.sslsession_examine(handle, session._pointer, native, held, now, seen)
     if seen.server:
         raise SessionError("set_session is for clients; a server resumes through its cache or its tickets")
     if seen.begun:
@@ -91,17 +87,18 @@ def set_session(conn: Any, session: Session, *, force: bool = False) -> None:
         )
     name, here = session.server_name, getattr(borrowed.owner, "server_hostname", None)
     version, hint, same = session._version, seen.lifetime_hint, seen.same_certificate
+    made_at = seen.made_at
     candidate = Candidate(
-        resumable=session._resumable,
-        made_at=seen.made_at,
-        expires_at=expires_at(version, seen.made_at, seen.timeout, hint if hint >= 0 else None),
-        leaf_in_date=bool(seen.leaf_in_date),
-        withdrawn=bool(seen.withdrawn),
-        spent=version >= TLS1_3 and bool(seen.spent),
-        name=name,
-        name_known=name is not None or session._has_facts,
-        name_here=here,
-        same_certificate=bool(same) if same >= 0 else _same_certificate(session, handle),
+        session._resumable,
+        made_at,
+        expires_at(version, made_at, seen.timeout, hint if hint >= 0 else None),
+        bool(seen.leaf_in_date),
+        bool(seen.withdrawn),
+        version >= TLS1_3 and bool(seen.spent),
+        name,
+        name is not None or session._has_facts,
+        here,
+        bool(same) if same >= 0 else _same_certificate(session, handle),
     )
     reason, detail = refusal(candidate, now), ""
     # Case apart, the name that was verified must be this very one: "a." is "a", and no certificate is for it.
@@ -115,7 +112,7 @@ def set_session(conn: Any, session: Session, *, force: bool = False) -> None:
             lib.sslsession_set_reason(handle, reason)
             raise ERRORS.get(reason, SessionMismatch)(f"{reason}{detail}. {ADVICE[reason]}")
         earned_until = 0
-    _offer(session, handle, seen.identity, earned_until)
+    _offer(session, handle, earned_until)
 
 
 def _same_certificate(session: Session, handle: Any) -> bool:
@@ -155,12 +152,12 @@ def _id_context() -> bytes:
     return session.id_context if session is not None else b""
 
 
-def _offer(session: Session, handle: Any, identity: Any, earned_until: int) -> None:
+def _offer(session: Session, handle: Any, earned_until: int) -> None:
     # OpenSSL's clients end a handshake that resumes a session of another id context, and ssl's differs from s_client's.
     id_context = _id_context()
-    ticket = identity if session._version >= TLS1_3 else ffi.NULL
+    single_use = session._version >= TLS1_3
     done = lib.sslsession_offer(
-        handle, session._pointer, id_context, len(id_context), ticket, session._chain(), earned_until
+        handle, session._pointer, id_context, len(id_context), single_use, session._chain(), earned_until
     )
     if done < 0:
         raise MemoryError("OpenSSL could not copy the session")

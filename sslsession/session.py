@@ -55,39 +55,40 @@ class Session:
         cls,
         pointer: Any,
         *,
-        native: Any = None,
         facts: _facts.Facts | None = None,
-        name: str | None = None,
         last_activity: int | None = None,
     ) -> Session:
         """Takes over a reference to an ``SSL_SESSION`` that no connection has."""
         self = cls.__new__(cls)
         self._pointer = ffi.gc(pointer, lib.SSL_SESSION_free)
-        self._native = native
+        self._native = self._held = self._name = None
         self._facts_cache = facts
-        self._held = None
-        self._name = name
-        if native is None:
-            self._resumable = bool(lib.SSL_SESSION_is_resumable(pointer))
-            self._version = lib.SSL_SESSION_get_protocol_version(pointer)
-        else:
-            self._resumable, self._version = bool(native.resumable), native.version
+        self._resumable = bool(lib.SSL_SESSION_is_resumable(pointer))
+        self._version = lib.SSL_SESSION_get_protocol_version(pointer)
         self._last_activity = int(time.time()) if last_activity is None else last_activity
         return self
 
     @classmethod
-    def _copy_of(
-        cls, pointer: Any, *, handle: Any = None, name: str | None = None, arriving: bool = False
-    ) -> Session:
-        """A session of a copy of ``pointer``; with the facts of the connection ``handle``, where it is given."""
-        native = None
-        if handle is not None:
-            captured = lib.sslsession_capture(handle, pointer, arriving)
-            native = ffi.gc(captured, lib.sslsession_facts_free) if captured else None
+    def _copy_of(cls, pointer: Any) -> Session:
+        """A session of a copy of ``pointer``."""
         copy = lib.SSL_SESSION_dup(pointer)
         if copy == ffi.NULL:
             raise MemoryError("OpenSSL could not copy the session")
-        return cls._own(copy, native=native, name=name)
+        return cls._own(copy)
+
+    @classmethod
+    def _captured(cls, native: Any, name: str | None) -> Session:
+        """Takes over an ``sslsession_facts``, the session in it too; name: what a client's socket was wrapped with."""
+        if native == ffi.NULL:
+            raise MemoryError("OpenSSL could not copy the session")
+        self = cls.__new__(cls)
+        self._native = ffi.gc(native, lib.sslsession_facts_free)
+        self._pointer = native.session
+        self._facts_cache = self._held = None
+        self._name = name
+        self._resumable, self._version = bool(native.resumable), native.version
+        self._last_activity = int(time.time())
+        return self
 
     @property
     def _has_facts(self) -> bool:
