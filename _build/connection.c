@@ -135,9 +135,11 @@ static struct connection *make_connection(SSL *ssl) {
 
 /* Makes the ex_data indexes, once a process: 1, or 0 where OpenSSL has none left. */
 static int sslsession_prepare(void) {
+    static int forks_survived;
     if (offer_index >= 0)
         return 1;
-    survive_fork();
+    if (!forks_survived++)
+        survive_fork();
     attachment_index = CRYPTO_get_ex_new_index(EX_SSL_CTX, 0, NULL, NULL, NULL, free_attachment);
     connection_index = CRYPTO_get_ex_new_index(EX_SSL, 0, NULL, NULL, copy_nothing, free_connection);
     use_index = CRYPTO_get_ex_new_index(EX_SSL_SESSION, 0, NULL, NULL, copy_nothing, free_use);

@@ -73,7 +73,10 @@ class SessionHooks:
         return self._user.get if self._attachment else None
 
     def close(self) -> None:
-        """Delivers the removals that are due, and takes the hooks off the context. Closing again does nothing."""
+        """Delivers the removals that are due, and takes the hooks off the context. Closing again does nothing.
+
+        It may call the remove hook, or wait for one that runs: hold no lock that the hook wants.
+        """
         attachment, self._attachment = self._attachment, None
         if attachment is not None:
             attachment.leave(self._user)
