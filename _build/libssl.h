@@ -65,7 +65,6 @@ int SSL_new_session_ticket(SSL *); // 3.0
 int SSL_renegotiate(SSL *);
 uint64_t SSL_set_options(SSL *, uint64_t);
 int SSL_key_update(SSL *, int);
-int SSL_CTX_add_session(SSL_CTX *, SSL_SESSION *);
 int SSL_CTX_remove_session(SSL_CTX *, SSL_SESSION *);
 void SSL_CTX_flush_sessions(SSL_CTX *, long);
 int SSL_set_session_id_context(SSL *, const unsigned char *, unsigned int);
@@ -84,7 +83,6 @@ void SSL_set_info_callback(SSL *, info_cb);
 info_cb SSL_get_info_callback(const SSL *);
 
 /* SSL_SESSION */
-SSL_SESSION *SSL_SESSION_new(void);
 int SSL_SESSION_up_ref(SSL_SESSION *);
 void SSL_SESSION_free(SSL_SESSION *);
 SSL_SESSION *SSL_SESSION_dup(SSL_SESSION *);
@@ -109,9 +107,7 @@ int SSL_SESSION_is_resumable(const SSL_SESSION *);
 X509 *SSL_SESSION_get0_peer(SSL_SESSION *);
 long SSL_SESSION_get_time(const SSL_SESSION *);
 int64_t SSL_SESSION_get_time_ex(const SSL_SESSION *); // 3.3
-long SSL_SESSION_set_time(SSL_SESSION *, long);
 long SSL_SESSION_get_timeout(const SSL_SESSION *);
-long SSL_SESSION_set_timeout(SSL_SESSION *, long);
 
 /* A connection, read only */
 SSL_CTX *SSL_get_SSL_CTX(const SSL *);
@@ -120,7 +116,6 @@ int SSL_in_init(const SSL *);
 int SSL_in_before(const SSL *);
 int SSL_is_init_finished(const SSL *);
 int SSL_version(const SSL *);
-int SSL_get_shutdown(const SSL *);
 int SSL_get_error(const SSL *, int);
 long SSL_get_verify_result(const SSL *);
 int SSL_get_verify_mode(const SSL *);
@@ -130,7 +125,6 @@ X509_VERIFY_PARAM *SSL_get0_param(SSL *);
 OPENSSL_STACK *SSL_get_ciphers(const SSL *);
 const char *SSL_get_servername(const SSL *, int);
 void SSL_get0_alpn_selected(const SSL *, const unsigned char **, unsigned int *);
-X509 *SSL_get1_peer_certificate(const SSL *); // or SSL_get_peer_certificate
 OPENSSL_STACK *SSL_get_peer_cert_chain(const SSL *);
 OPENSSL_STACK *SSL_get0_verified_chain(const SSL *);
 X509 *SSL_get_certificate(const SSL *);
@@ -162,7 +156,6 @@ int X509_cmp_time(const ASN1_TIME *, void *);
 int ASN1_TIME_to_tm(const ASN1_TIME *, void *);
 X509_NAME *X509_get_subject_name(const X509 *);
 X509_NAME *X509_get_issuer_name(const X509 *);
-int i2d_X509_NAME(X509_NAME *, unsigned char **);
 int X509_check_issued(X509 *, X509 *);
 X509_PUBKEY *X509_get_X509_PUBKEY(const X509 *);
 int i2d_X509_PUBKEY(X509_PUBKEY *, unsigned char **);
@@ -203,7 +196,6 @@ void *OPENSSL_sk_value(const OPENSSL_STACK *, int);
 OPENSSL_STACK *OPENSSL_sk_new_null(void);
 int OPENSSL_sk_push(OPENSSL_STACK *, const void *);
 void OPENSSL_sk_pop_free(OPENSSL_STACK *, sk_free_cb);
-void OPENSSL_sk_free(OPENSSL_STACK *);
 SSL *SSL_new(SSL_CTX *);
 void SSL_free(SSL *);
 void SSL_set_connect_state(SSL *);

@@ -82,7 +82,6 @@ uint64_t sslsession_context_id(SSL_CTX *);
 /* slots.c: the callback slots that the one attachment of each SSL_CTX owns */
 void sslsession_open_gate(int);
 int sslsession_watch(SSL_CTX *, int);
-int sslsession_watched(SSL_CTX *);
 extern "Python" int sslsession_py_new(uint64_t, SSL *, SSL_SESSION *);
 extern "Python" SSL_SESSION *sslsession_py_get(uint64_t, SSL *, const unsigned char *, int);
 extern "Python" SSL_SESSION *sslsession_py_offer(uint64_t, SSL *);

@@ -99,8 +99,3 @@ static int sslsession_watch(SSL_CTX *ctx, int wants) {
     unlock();
     return 1;
 }
-
-static int sslsession_watched(SSL_CTX *ctx) {
-    struct attachment *attachment = attachment_of(ctx);
-    return attachment != NULL ? atomic_read(&attachment->wants) : 0;
-}
