@@ -19,13 +19,14 @@ static int64_t earned_until(const sslsession_policy *here, sslsession_facts *fac
 }
 
 /* facts: what was captured with the session, or NULL. held: under what it was verified again, or NULL. now: epoch
- * seconds. Into `found`: whether this side shows the certificate that the session
+ * seconds. Into `found`: whether the trust of this very context was changed since, whether this side shows the certificate that the session
  * was made with (-1: no facts tell), a hint of -1 without a ticket. */
 static void sslsession_examine(SSL *ssl, SSL_SESSION *session, sslsession_facts *facts, sslsession_trust *held,
                               int64_t now, sslsession_candidate *found) {
     sslsession_policy here;
     unsigned char identity[IDENTITY_SIZE];
     struct connection *connection = sslsession_follow(ssl) ? connection_of(ssl) : NULL;
+    int offering = connection != NULL && connection->offering;
     found->server = SSL_is_server(ssl);
     found->begun = sslsession_begun(ssl);
     found->verifies = (SSL_get_verify_mode(ssl) & VERIFY_PEER) != 0;
@@ -33,16 +34,20 @@ static void sslsession_examine(SSL *ssl, SSL_SESSION *session, sslsession_facts 
     found->timeout = SSL_SESSION_get_timeout(session);
     found->lifetime_hint = SSL_SESSION_has_ticket(session) ? (int64_t)SSL_SESSION_get_ticket_lifetime_hint(session) : -1;
     found->same_certificate = -1;
-    sslsession_read_policy(ssl, &here);
+    if (offering)
+        here = connection->policy;
+    else
+        sslsession_read_policy(ssl, &here);
     if (facts != NULL)
         found->same_certificate = here.has_certificate == facts->policy.has_certificate
             && memcmp(here.certificate, facts->policy.certificate, sizeof here.certificate) == 0;
+    found->outdated = facts != NULL && facts->policy.context == here.context && facts->policy.epoch != here.epoch;
     found->earned_until = earned_until(&here, facts, held, now);
     found->leaf_in_date = found->earned_until != 0 || sslsession_leaf_in_date(session, now);
     found->spent = found->withdrawn = 0;
     if (identify(session, identity))
         read_marks(identity, &found->spent, &found->withdrawn);
-    if (connection != NULL && !found->begun) {
+    if (connection != NULL && !found->begun && !offering) {
         connection->policy = here;
         connection->policy_read = 1;
     }

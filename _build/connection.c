@@ -13,6 +13,8 @@ struct attachment {
     int installed;
     int buried;
     int heard_of;
+    int epoch;
+    uint64_t protocols;
     int suites_count;
     uint16_t suites[SUITES_MOST];
     unsigned char suites_digest[32];
@@ -28,7 +30,9 @@ struct connection {
     int followed;
     int late;
     int begun;
+    int offering;
     int offered;
+    int awaited;
     int reason;
     int saw_encrypt_then_mac;
     int saw_psk;
@@ -119,6 +123,18 @@ static struct attachment *make_attachment(SSL_CTX *ctx) {
 static uint64_t sslsession_context_id(SSL_CTX *ctx) {
     struct attachment *attachment = make_attachment(ctx);
     return attachment != NULL ? attachment->id : 0;
+}
+
+/* What was seen of the context's settings that no getter tells: `epoch` moves with its trust, `protocols` stands for its
+ * ALPN protocols, 0 where they are not known. */
+static void sslsession_observed(SSL_CTX *ctx, int epoch, uint64_t protocols) {
+    struct attachment *attachment = make_attachment(ctx);
+    if (attachment == NULL)
+        return;
+    lock();
+    attachment->epoch = epoch;
+    attachment->protocols = protocols;
+    unlock();
 }
 
 static struct connection *connection_of(const SSL *ssl) { return SSL_get_ex_data(ssl, connection_index); }

@@ -68,7 +68,13 @@ static void sslsession_read_policy(SSL *ssl, sslsession_policy *policy) {
     X509 *own = SSL_get_certificate(ssl);
     struct attachment *home = make_attachment(ctx);
     memset(policy, 0, sizeof *policy);
-    policy->context = home != NULL ? home->id : 0;
+    if (home != NULL) {
+        lock();
+        policy->context = home->id;
+        policy->epoch = home->epoch;
+        policy->protocols = home->protocols;
+        unlock();
+    }
     policy->server = SSL_is_server(ssl);
     policy->verify_mode = SSL_get_verify_mode(ssl);
     policy->depth = X509_VERIFY_PARAM_get_depth(param);

@@ -25,6 +25,8 @@ int sslsession_events_queued(void);
 /* facts.c: the policy a handshake ran under, and what only the live connection knows */
 typedef struct {
     uint64_t context;
+    int epoch;
+    int trust_objects;
     int server;
     int verify_mode;
     int depth;
@@ -32,11 +34,11 @@ typedef struct {
     int name_checked;
     int min_version;
     int max_version;
-    int trust_objects;
     int has_certificate;
     unsigned int host_flags;
     uint64_t verify_flags;
     uint64_t options;
+    uint64_t protocols;
     unsigned char ciphers[32];
     unsigned char certificate[32];
 } sslsession_policy;
@@ -78,18 +80,22 @@ void sslsession_read_policy(SSL *, sslsession_policy *);
 /* connection.c: what hangs on OpenSSL's objects */
 int sslsession_prepare(void);
 uint64_t sslsession_context_id(SSL_CTX *);
+void sslsession_observed(SSL_CTX *, int, uint64_t);
 
 /* slots.c: the callback slots that the one attachment of each SSL_CTX owns */
 void sslsession_open_gate(int);
 int sslsession_watch(SSL_CTX *, int);
 extern "Python" int sslsession_py_new(uint64_t, SSL *, SSL_SESSION *);
 extern "Python" SSL_SESSION *sslsession_py_get(uint64_t, SSL *, const unsigned char *, int);
-extern "Python" SSL_SESSION *sslsession_py_offer(uint64_t, SSL *);
+extern "Python" void sslsession_py_offer(uint64_t, SSL *);
+extern "Python" void sslsession_py_outcome(uint64_t, SSL *, int, int);
 
 /* offers.c: what is offered on a connection, and the single use of TLS 1.3 tickets */
 typedef struct ticket_use sslsession_use;
 int sslsession_offer(SSL *, SSL_SESSION *, const unsigned char *, unsigned int, int, OPENSSL_STACK *, int64_t);
 int sslsession_follow(SSL *);
+const sslsession_policy *sslsession_policy_at_start(SSL *);
+void sslsession_await_outcome(SSL *, int);
 int sslsession_begun(SSL *);
 void sslsession_set_reason(SSL *, int);
 int sslsession_get_reason(SSL *);
@@ -111,6 +117,7 @@ typedef struct {
     int same_certificate;
     int spent;
     int withdrawn;
+    int outdated;
     int64_t earned_until;
     int64_t made_at;
     int64_t timeout;

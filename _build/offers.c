@@ -7,8 +7,12 @@ enum {
     EXTENSION_PRE_SHARED_KEY = 41,
     CB_WRITE = 0x08,
     CB_HANDSHAKE_START = 0x10,
+    CB_HANDSHAKE_DONE = 0x20,
     CB_ALERT = 0x4000,
     ALERT_FATAL = 2,
+    OUTCOME_DECLINED = 0,
+    OUTCOME_RESUMED = 1,
+    OUTCOME_WITHDRAWN = 2,
     REASON_TICKET_USED = 6,
     REASON_POLICY_CHANGED = 11,
     UNEXPECTED_EOF = 20 << 23 | 294 /* ERR_LIB_SSL, SSL_R_UNEXPECTED_EOF_WHILE_READING */
@@ -49,6 +53,8 @@ static void settle_the_offer(SSL *ssl, struct connection *connection) {
         connection->reason = reason;
     }
     connection->offered = session != NULL && reason == 0;
+    if (!connection->offered)
+        connection->awaited = 0;
     /* Another session was set after ours, by ssl's own `session`: what we know of ours says nothing of that one. */
     if (!ours || reason != 0) {
         connection->earned_until = 0;
@@ -60,7 +66,6 @@ static void settle_the_offer(SSL *ssl, struct connection *connection) {
 /* The start of a connection's first handshake; a renegotiation starts with the same event and offers nothing. */
 static void begin(SSL *ssl, struct connection *connection) {
     struct attachment *home = attachment_of(SSL_get_SSL_CTX(ssl));
-    SSL_SESSION *session;
     if (connection->begun || connection->late)
         return;
     connection->begun = 1;
@@ -75,23 +80,34 @@ static void begin(SSL *ssl, struct connection *connection) {
         return;
     if (SSL_get_session(ssl) == NULL && home != NULL && (atomic_read(&home->wants) & WANT_OFFER)
         && atomic_read(&gate)) {
+        connection->offering = 1;
         enter_python();
-        session = sslsession_py_offer(home->id, ssl);
-        if (session != NULL) {
-            SSL_set_session(ssl, session);
-            SSL_SESSION_free(session);
-        }
+        sslsession_py_offer(home->id, ssl);
         left_python();
+        connection->offering = 0;
     }
     settle_the_offer(ssl, connection);
 }
 
+/* Tells whoever offered the session what became of it; a withdrawal, also who kept sessions of this connection. */
+static void tell(SSL *ssl, struct connection *connection, int outcome, int who) {
+    struct attachment *home = connection->home;
+    if (home == NULL || !(atomic_read(&home->wants) & WANT_OFFER) || !atomic_read(&gate))
+        return;
+    enter_python();
+    sslsession_py_outcome(home->id, ssl, outcome, who);
+    left_python();
+}
+
 /* A fatal alert withdraws the connection's session, copies too (RFC 5246 7.2.2; RFC 8446 6.2). For a peer that closed
  * without close_notify OpenSSL 3 sends one as well, but that withdraws nothing (RFC 5246 7.2.1). */
-static void withdraw(SSL *ssl, int written) {
+static void withdraw(SSL *ssl, struct connection *connection, int written) {
     SSL_SESSION *session = SSL_is_server(ssl) ? NULL : SSL_get_session(ssl);
-    if (session != NULL && !(written && ERR_peek_last_error() == UNEXPECTED_EOF))
-        mark_withdrawn(session);
+    if (session == NULL || (written && ERR_peek_last_error() == UNEXPECTED_EOF))
+        return;
+    mark_withdrawn(session);
+    if (connection != NULL && (connection->offered || SSL_is_init_finished(ssl)))
+        tell(ssl, connection, OUTCOME_WITHDRAWN, 0);
 }
 
 static void on_info(const SSL *borrowed, int where, int value) {
@@ -111,7 +127,11 @@ static void on_info(const SSL *borrowed, int where, int value) {
         if (connection != NULL)
             begin(ssl, connection);
     } else if ((where & CB_ALERT) && value >> 8 == ALERT_FATAL) {
-        withdraw(ssl, where & CB_WRITE);
+        withdraw(ssl, connection, where & CB_WRITE);
+    } else if ((where & CB_HANDSHAKE_DONE) && connection != NULL && connection->awaited) {
+        int who = connection->awaited;
+        connection->awaited = 0;
+        tell(ssl, connection, SSL_session_reused(ssl) ? OUTCOME_RESUMED : OUTCOME_DECLINED, who);
     }
     if (next != NULL)
         next(borrowed, where, value);
@@ -169,9 +189,22 @@ static int sslsession_offer(SSL *ssl, SSL_SESSION *session, const unsigned char 
     return done;
 }
 
+/* Has whoever offered the connection's session, who has this number, told what becomes of it. */
+static void sslsession_await_outcome(SSL *ssl, int who) {
+    struct connection *connection = connection_of(ssl);
+    if (connection != NULL)
+        connection->awaited = who;
+}
+
 static int sslsession_begun(SSL *ssl) {
     struct connection *connection = connection_of(ssl);
-    return !SSL_in_before(ssl) || (connection != NULL && connection->begun);
+    return !SSL_in_before(ssl) || (connection != NULL && connection->begun && !connection->offering);
+}
+
+/* The policy that the connection's handshake began under; NULL where nobody watched its start. */
+static const sslsession_policy *sslsession_policy_at_start(SSL *ssl) {
+    struct connection *connection = connection_of(ssl);
+    return connection != NULL && connection->begun ? &connection->policy : NULL;
 }
 
 static void sslsession_set_reason(SSL *ssl, int reason) {

@@ -1,6 +1,8 @@
 """The session layer that Python's ssl lacks: TLS sessions taken, kept and used again, on ordinary ssl connections."""
 
 from sslsession._records import CertData, CipherSpec, PrivateKeyInfo
+from sslsession.client import ClientSessionCache
+from sslsession.context import SSLContext, create_default_context, extract_from_ssl, inject_into_ssl
 from sslsession.errors import (
     InvalidSession,
     SessionError,
@@ -22,10 +24,12 @@ __version__ = "0.1.0"
 __all__ = [
     "CertData",
     "CipherSpec",
+    "ClientSessionCache",
     "InvalidSession",
     "Policy",
     "PrivateKeyInfo",
     "Reason",
+    "SSLContext",
     "Session",
     "SessionError",
     "SessionExpired",
@@ -34,7 +38,10 @@ __all__ = [
     "StoreError",
     "UnsupportedError",
     "UnsupportedInterpreter",
+    "create_default_context",
+    "extract_from_ssl",
     "get_session",
+    "inject_into_ssl",
     "renegotiate",
     "send_new_ticket",
     "set_session",

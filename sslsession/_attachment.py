@@ -13,11 +13,12 @@ connection's settings and session, and must not read, write or shut down that ve
 from __future__ import annotations
 
 import functools
+import itertools
 import ssl
 import weakref
 from typing import Any, Callable, Optional
 
-from sslsession import _borrow, _callbacks, _envelope, _events
+from sslsession import _borrow, _callbacks, _envelope, _events, _observing
 from sslsession._libssl import ffi, lib
 from sslsession.errors import SessionMismatch
 from sslsession.session import Session
@@ -30,16 +31,29 @@ CACHE_CLIENT, CACHE_SERVER, CACHE_NO_INTERNAL_STORE = 0x001, 0x002, 0x200
 NewUser = Callable[[_borrow.Owner, Session], Optional[bool]]
 RemoveUser = Callable[[Optional[ssl.SSLContext], Session], None]
 GetUser = Callable[[_borrow.Owner, bytes], Any]
-OfferUser = Callable[[_borrow.Borrowed], Optional[Any]]
+OfferUser = Callable[[_borrow.Borrowed], bool]
+OutcomeUser = Callable[[_borrow.Borrowed, int], None]
+DECLINED, RESUMED, WITHDRAWN = 0, 1, 2
+
+
+_numbers = itertools.count(1)
 
 
 class User:
-    """Somebody who joined an attachment; what is None is not wanted."""
+    """Somebody who joined an attachment; what is None is not wanted.
+
+    ``offer`` is asked as a client's handshake begins and says whether it offered a session on it; ``outcome`` is told
+    what became of a session so offered, and of any connection that a fatal alert ended.
+    """
 
     new: NewUser | None = None
     remove: RemoveUser | None = None
     get: GetUser | None = None
     offer: OfferUser | None = None
+    outcome: OutcomeUser | None = None
+
+    def __init__(self) -> None:
+        self.number = next(_numbers)
 
     @property
     def wants(self) -> int:
@@ -60,14 +74,19 @@ class Attachment:
         self.context = weakref.ref(context)
         self.users: tuple[User, ...] = ()
         self._cache_mode: int | None = None
+        self._watch: _observing.Watch | None = None
 
     # Joining and leaving
 
     @classmethod
-    def join(cls, context: ssl.SSLContext, user: User) -> Attachment:
-        """Adds a user to the attachment of the ``SSL_CTX`` that connections of ``context`` really use."""
+    def join(cls, context: ssl.SSLContext, user: User, *, proved: bool = False) -> Attachment:
+        """Adds a user to the attachment of the ``SSL_CTX`` that connections of ``context`` really use.
+
+        proved: that it is this very context's is known already.
+        """
         _events.sweep()
-        context = _borrow.true_context(context)
+        if not proved:
+            context = _borrow.true_context(context)
         pointer = _borrow.context_pointer(context)
         number = lib.sslsession_context_id(pointer)
         if not number:
@@ -107,7 +126,12 @@ class Attachment:
         for user in self.users:
             wants |= user.wants
         pointer = _borrow.context_pointer(context)
-        self._set_cache_mode(pointer, context.protocol, bool(wants & WANT_NEW))
+        self._set_cache_mode(pointer, _borrow.protocol_of(context), bool(wants & WANT_NEW))
+        if wants & WANT_OFFER and self._watch is None:
+            self._watch = _observing.Watch(context)
+        elif not wants & WANT_OFFER and self._watch is not None:
+            self._watch.end()
+            self._watch = None
         if not lib.sslsession_watch(pointer, wants):
             raise MemoryError("OpenSSL has no memory left for the context's attachment")
 
@@ -148,14 +172,20 @@ class Attachment:
                 return _for_openssl(_session_of(found), session_id, handle)
         return ffi.NULL
 
-    def on_offer(self, handle: Any) -> Any:
-        """A session for a client's handshake that begins now, or NULL."""
+    def on_offer(self, handle: Any) -> None:
+        """A client's handshake begins: the first user that has a session offers it."""
         borrowed = _borrow.borrow_pointer(handle)
         for user in self.users:
-            offered = user.offer(borrowed) if user.offer is not None else None
-            if offered is not None:
-                return offered
-        return ffi.NULL
+            if user.offer is not None and user.offer(borrowed):
+                lib.sslsession_await_outcome(handle, user.number)
+                return
+
+    def on_outcome(self, handle: Any, outcome: int, who: int) -> None:
+        """What became of the session that the user of this number offered; a withdrawal is for all."""
+        borrowed = _borrow.borrow_pointer(handle)
+        for user in self.users:
+            if user.outcome is not None and who in (0, user.number):
+                user.outcome(borrowed, outcome)
 
     def on_removed(self, pointer: Any) -> list[_events.Task]:
         """OpenSSL removed a session, some time ago: the calls to make for it."""

@@ -150,6 +150,12 @@ def context_pointer(context: ssl.SSLContext) -> Any:
     return _context_at(context)
 
 
+def protocol_of(context: ssl.SSLContext) -> int:
+    """``PROTOCOL_TLS_CLIENT``, ``PROTOCOL_TLS_SERVER`` or older ones, also of a subclass's object that is half made."""
+    ssls_own = next(each for each in type(context).__mro__ if each.__module__ == "ssl")
+    return int(ssls_own.protocol.fget(context))  # type: ignore[attr-defined]
+
+
 def true_context(context: ssl.SSLContext) -> ssl.SSLContext:
     """The context whose ``SSL_CTX`` the connections of ``context`` really use.
 

@@ -32,8 +32,11 @@ class Handler(Protocol):
     def on_get(self, handle: Any, session_id: bytes) -> Any:
         """A session by its id, as a pointer with a reference for OpenSSL, or NULL."""
 
-    def on_offer(self, handle: Any) -> Any:
-        """A session to offer, as a pointer with a reference for the caller, or NULL."""
+    def on_offer(self, handle: Any) -> None:
+        """A client's handshake begins: the moment to offer a session on it."""
+
+    def on_outcome(self, handle: Any, outcome: int, who: int) -> None:
+        """What became of what was offered: declined, resumed, or withdrawn by a fatal alert."""
 
 
 handlers: dict[int, Handler] = {}
@@ -126,10 +129,18 @@ def sslsession_py_get(context: int, handle: Any, session_id: Any, length: int) -
     return ffi.NULL if handler is None else handler.on_get(handle, bytes(ffi.buffer(session_id, length)))
 
 
-@_entry(error=ffi.NULL)
-def sslsession_py_offer(context: int, handle: Any) -> Any:
+@_entry(error=None)
+def sslsession_py_offer(context: int, handle: Any) -> None:
     handler = handlers.get(context)
-    return ffi.NULL if handler is None else handler.on_offer(handle)
+    if handler is not None:
+        handler.on_offer(handle)
+
+
+@_entry(error=None)
+def sslsession_py_outcome(context: int, handle: Any, outcome: int, who: int) -> None:
+    handler = handlers.get(context)
+    if handler is not None:
+        handler.on_outcome(handle, outcome, who)
 
 
 def _close_gate() -> None:

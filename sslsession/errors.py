@@ -32,3 +32,7 @@ class InvalidSession(SessionError, ValueError):
 
 class StoreError(SessionError, OSError):
     """A store could not do what was asked of it."""
+
+
+class InsecureStoreError(StoreError, ValueError):
+    """A store that others could write to was to be used without a secret; who writes to it could plant sessions."""

@@ -85,7 +85,34 @@ def set_session(conn: Any, session: Session, *, force: bool = False) -> None:
             "the handshake began already: wrap the socket with do_handshake_on_connect=False, "
             "call set_session, then do_handshake()"
         )
-    name, here = session.server_name, getattr(borrowed.owner, "server_hostname", None)
+    here = getattr(borrowed.owner, "server_hostname", None)
+    reason, detail = _weigh_and_offer(session, handle, here, now, seen, force)
+    if reason is not None:
+        if reason is Reason.NAME_MISMATCH:
+            detail = f" ({session.server_name!r}, and this connection is for {here!r})"
+        raise ERRORS.get(reason, SessionMismatch)(f"{reason}{detail}. {ADVICE[reason]}")
+
+
+def offer_unasked(session: Session, handle: Any, here: str | None, now: int) -> Reason | None:
+    """Offers a session that nobody but a cache chose, while the handshake of ``handle`` begins: why not, or None.
+
+    The rules of :func:`set_session` hold, and one more: once this context's trust was changed, a session that it earned
+    before is not offered there any more.
+    """
+    seen = ffi.new(SEEN)
+    native, held = session._native or ffi.NULL, session._held or ffi.NULL
+    lib.sslsession_examine(handle, session._pointer, native, held, now, seen)
+    if seen.outdated:
+        lib.sslsession_set_reason(handle, Reason.POLICY_CHANGED)
+        return Reason.POLICY_CHANGED
+    return _weigh_and_offer(session, handle, here, now, seen, False)[0]
+
+
+def _weigh_and_offer(
+    session: Session, handle: Any, here: str | None, now: int, seen: Any, force: bool
+) -> tuple[Reason | None, str]:
+    """Why the session is not offered, and in which detail; None where it is. here: the name of this connection."""
+    name = session.server_name
     version, hint, same = session._version, seen.lifetime_hint, seen.same_certificate
     made_at = seen.made_at
     candidate = Candidate(
@@ -107,12 +134,11 @@ def set_session(conn: Any, session: Session, *, force: bool = False) -> None:
         reason, detail, earned_until = _verify_again(session, handle)
     if reason is not None:
         if not force or reason not in FORCEABLE:
-            if reason is Reason.NAME_MISMATCH:
-                detail = f" ({name!r}, and this connection is for {here!r})"
             lib.sslsession_set_reason(handle, reason)
-            raise ERRORS.get(reason, SessionMismatch)(f"{reason}{detail}. {ADVICE[reason]}")
+            return reason, detail
         earned_until = 0
     _offer(session, handle, earned_until)
+    return None, ""
 
 
 def _same_certificate(session: Session, handle: Any) -> bool:
@@ -150,6 +176,11 @@ def _id_context() -> bytes:
         trial.do_handshake()
     session = get_session(trial)
     return session.id_context if session is not None else b""
+
+
+def prepare() -> None:
+    """Learns now what it would have to make a context for in the middle of a handshake."""
+    _id_context()
 
 
 def _offer(session: Session, handle: Any, earned_until: int) -> None:

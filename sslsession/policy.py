@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import ssl
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, replace
 from typing import Any
 
 from sslsession._libssl import ffi
@@ -39,6 +39,8 @@ class Policy:
     """SHA-256 of the offered suites' numbers."""
     certificate: bytes | None
     """SHA-256 of this side's own certificate."""
+    protocols: int = 0
+    """Stands for the ALPN protocols offered, where ``set_alpn_protocols`` of an attached context was seen; else 0."""
     server_name: str | None = None
     alpn: str | None = None
 
@@ -49,8 +51,9 @@ class Policy:
 
     @property
     def digest(self) -> str:
-        """SHA-256 over all fields, in hexadecimal."""
-        return hashlib.sha256(repr(self).encode()).hexdigest()
+        """SHA-256 over all fields, in hexadecimal; the same in every process."""
+        values = [int(value) if isinstance(value, ssl.VerifyMode) else value for value in astuple(self)]
+        return hashlib.sha256(repr(values).encode()).hexdigest()
 
     def named(self, server_name: str | None, alpn: str | None) -> Policy:
         """The same policy for a connection of this name and protocol."""
@@ -72,4 +75,5 @@ def from_native(native: Any) -> Policy:
         options=native.options,
         ciphers=bytes(ffi.buffer(native.ciphers)),
         certificate=bytes(ffi.buffer(native.certificate)) if native.has_certificate else None,
+        protocols=native.protocols,
     )

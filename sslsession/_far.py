@@ -1,0 +1,258 @@
+"""The store's side of a cache: never in a handshake's way, and never a reason for one to fail.
+
+Writing is the work of one thread, behind a bounded queue; what still waits in it can be taken back. Looking up happens
+inside a handshake, so somebody else does it (a pool of threads), and the handshake waits no longer than the store's own
+``timeout``; what comes later is kept for the next one. A store that failed is left alone for a while (``_breaker``).
+"""
+
+from __future__ import annotations
+
+import functools
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import Sequence
+from typing import Any, Callable, NamedTuple
+
+from sslsession import _callbacks, _peers
+from sslsession._breaker import Breaker
+from sslsession.errors import StoreError
+from sslsession.session import Session
+
+QUEUE_MOST = 1024
+LOOKUP_THREADS = 4
+EXIT_SECONDS = 2.0
+Late = Callable[[bytes, bytes], None]
+
+
+class Write(NamedTuple):
+    """What waits to be written; without a session, its key is to be discarded."""
+
+    key: bytes
+    session: Session | None
+    expires_at: float
+    keep: int
+
+
+class Far:
+    """A store, and the threads that ask it."""
+
+    def __init__(self, store: Any, owns: bool) -> None:
+        self.store = store
+        self.counts: Counter[str] = Counter()
+        self._owns = owns
+        self._refused = False
+        self._timeout: float | None = getattr(store, "timeout", None)
+        self._breaker = Breaker()
+        self._queue: deque[Write] = deque()
+        self._start_anew()
+
+    def _start_anew(self) -> None:
+        self._changed = threading.Condition(threading.RLock())
+        self._queue.clear()
+        self._writer: threading.Thread | None = None
+        self._writing = False
+        self._closing = False
+        self._failure: BaseException | None = None
+        self._pool: Any = None
+
+    after_fork = _start_anew
+
+    # Writing
+
+    def write(self, key: bytes, session: Session, expires_at: float, keep: int) -> None:
+        """Has a session written, some time soon."""
+        self._enqueue(Write(key, session, expires_at, keep))
+
+    def discard(self, key: bytes) -> None:
+        """Has all values of a key discarded, and what waits to be written under it."""
+        with self._changed:
+            self._queue = deque(each for each in self._queue if each.key != key)
+            self._enqueue(Write(key, None, 0, 0))
+
+    def _enqueue(self, write: Write) -> None:
+        with self._changed:
+            while len(self._queue) >= QUEUE_MOST:
+                self._queue.popleft()
+                self.counts["dropped"] += 1
+            self._queue.append(write)
+            if self._writer is None and not self._closing:
+                self._writer = threading.Thread(target=self._write_all, name="sslsession-store", daemon=True)
+                try:
+                    self._writer.start()
+                except RuntimeError:  # the interpreter is about to end: close() writes by itself
+                    self._writer = None
+            self._changed.notify_all()
+
+    def take_back(self, key: bytes) -> Session | None:
+        """The newest session of a key that still waits to be written; it is written no more."""
+        if not self._queue:
+            return None
+        with self._changed:
+            for write in reversed(self._queue):
+                if write.key == key:
+                    if write.session is not None:
+                        self._queue.remove(write)
+                    return write.session
+        return None
+
+    def _write_all(self) -> None:
+        me = threading.current_thread()
+        while True:
+            with self._changed:
+                while self._writer is me and self._pause() != 0:
+                    self._changed.wait(self._pause())
+                if self._writer is not me:
+                    return
+            self._write_one()
+
+    def _pause(self) -> float | None:
+        """Seconds until there is something to do; None: nothing is."""
+        return self._breaker.wait(time.monotonic()) if self._queue else None
+
+    def _write_one(self) -> bool:
+        """Writes the oldest that waits; whether that worked."""
+        with self._changed:
+            if not self._queue:
+                return True
+            write = self._queue.popleft()
+            self._writing = True
+        worked = False
+        try:
+            self._perform(write)
+            worked = True
+        except Exception as error:
+            self._failed(error)
+        finally:
+            with self._changed:
+                self._writing = False
+                if worked:
+                    self._worked()
+                elif len(self._queue) < QUEUE_MOST:
+                    self._queue.appendleft(write)
+                else:
+                    self.counts["dropped"] += 1
+                self._changed.notify_all()
+        return worked
+
+    def _perform(self, write: Write) -> None:
+        if write.session is None:
+            self.store.discard(write.key)
+            return
+        value = _peers.pack(write.key, write.session.to_bytes())
+        self.store.add(write.key, value, expires_at=write.expires_at, keep=write.keep)
+        self.counts["stored"] += 1
+
+    # Looking up
+
+    def fetch(self, verbs: Sequence[tuple[str, bytes]], late: Late) -> tuple[bytes, bytes] | None:
+        """The key and value that the first of these (``take`` or ``peek``, key) finds, within the store's timeout.
+
+        Never raises. What is found after the timeout goes to ``late``.
+        """
+        if not self._breaker.allows(time.monotonic()):
+            return None
+        if self._timeout is None:
+            return self._look(verbs)
+        try:
+            future = self._threads().submit(self._look, verbs)
+        except RuntimeError:  # the interpreter is about to end
+            return None
+        done = threading.Event()
+        future.add_done_callback(lambda _: done.set())
+        if done.wait(self._timeout):
+            found: tuple[bytes, bytes] | None = future.result()
+            return found
+        if not future.cancel():
+            future.add_done_callback(functools.partial(_deliver, late))
+        self._failed(
+            StoreError(
+                f"the session store did not answer within its timeout of {self._timeout * 1000:.0f} ms"
+            )
+        )
+        return None
+
+    def _look(self, verbs: Sequence[tuple[str, bytes]]) -> tuple[bytes, bytes] | None:
+        try:
+            for verb, key in verbs:
+                value = self.store.take(key) if verb == "take" else self.store.peek(key)
+                if value is not None:
+                    self._worked()
+                    return key, value
+            self._worked()
+        except Exception as error:
+            self._failed(error)
+        return None
+
+    def _threads(self) -> Any:
+        from concurrent.futures import ThreadPoolExecutor
+
+        with self._changed:
+            if self._pool is None:
+                self._pool = ThreadPoolExecutor(LOOKUP_THREADS, thread_name_prefix="sslsession-lookup")
+            return self._pool
+
+    # Failing, and ending
+
+    def refused(self, error: Exception) -> None:
+        """The store gave what is no session: the others of that key may be good."""
+        with self._changed:
+            self.counts["store_errors"] += 1
+            first, self._refused = not self._refused, True
+        if not first:
+            return
+        _callbacks.report(
+            error, "sslsession's reading of a session store; handshakes go on without what it gave"
+        )
+
+    def _failed(self, error: Exception) -> None:
+        with self._changed:
+            self.counts["store_errors"] += 1
+            self._failure = error
+            first = self._breaker.failed(time.monotonic())
+            self._changed.notify_all()
+        if first:
+            _callbacks.report(error, "sslsession's use of a session store; handshakes go on without it")
+
+    def _worked(self) -> None:
+        with self._changed:
+            self._failure = None
+            self._breaker.worked()
+
+    def __len__(self) -> int:
+        return len(self._queue)
+
+    def flush(self) -> None:
+        """Waits until all that waits is written. Errors: :class:`StoreError` where the store does not take it."""
+        with self._changed:
+            while self._queue or self._writing:
+                if self._failure is not None and not self._writing:
+                    raise StoreError(
+                        f"{len(self._queue)} sessions wait to be written, and the store fails: {self._failure}"
+                    ) from self._failure
+                self._changed.wait(1)
+
+    def close(self) -> None:
+        """Writes what waits, as far as the store takes it within two seconds, and ends the threads."""
+        until = time.monotonic() + EXIT_SECONDS
+        with self._changed:
+            if self._closing:
+                return
+            self._closing = True
+            writer, self._writer = self._writer, None
+            self._changed.notify_all()
+        if writer is not None and writer is not threading.current_thread():
+            writer.join(EXIT_SECONDS)
+        while self._queue and time.monotonic() < until and self._write_one():
+            pass
+        self.counts["dropped"] += len(self._queue)
+        if self._pool is not None:
+            self._pool.shutdown(wait=False)
+        if self._owns:
+            self.store.close()
+
+
+def _deliver(late: Late, future: Any) -> None:
+    found = future.result()
+    if found is not None:
+        late(*found)

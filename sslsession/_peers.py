@@ -1,0 +1,126 @@
+"""Whom a session is for: the key under which a client keeps it, near and in a store, and what it looks like there.
+
+A key is the host name that was verified, or the address where there is no name; the port where it is known; the policy
+of the handshake; and the partition. Over a memory BIO (asyncio) no port is known: such connections have keys of their
+own, without one. In a store a value begins with its key's digest, so that an entry under another's key is noticed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import ssl
+from typing import Any, NamedTuple
+
+from sslsession._libssl import ffi
+from sslsession.errors import InvalidSession
+from sslsession.policy import from_native
+from sslsession.session import Session
+
+PREFIX = "client/1"
+TICKETS, SESSION = "tickets", "session"
+MAGIC = b"SSE1"
+DIGEST_SIZE = 32
+PORTABLE = ffi.offsetof("sslsession_policy", "server")
+"""Where in a policy the fields begin that mean the same in every process."""
+
+
+class Peer(NamedTuple):
+    """The other end, as far as it is known; the port "" where it is not."""
+
+    host: str
+    port: str
+
+
+class StoredKey(NamedTuple):
+    """What the key of a store's entry tells."""
+
+    kind: str
+    peer: Peer
+    partition: str
+    policy: str
+
+
+def peer_of(owner: Any, any_port: bool) -> Peer | None:
+    """The peer of a client's connection; None where nothing tells it from others."""
+    name = getattr(owner, "server_hostname", None)
+    if any_port and name:
+        return Peer(name.lower(), "")
+    if not isinstance(owner, ssl.SSLSocket):
+        return Peer(name.lower(), "") if name else None
+    try:
+        address = owner.getpeername()
+    except OSError:
+        return None  # a port that cannot be told just now is not the same as one that is never known
+    if isinstance(address, tuple):
+        host, port = str(address[0]), "" if any_port else str(address[1])
+        return Peer(name.lower() if name else f"@{host}", port)
+    path = address.decode(errors="replace") if isinstance(address, bytes) else str(address)
+    if name:
+        return Peer(name.lower(), f"unix:{path}" if path else "")
+    return Peer(f"@unix:{path}", "") if path else None
+
+
+def named_peer(host: str, port: int | None) -> Peer:
+    """The peer that a user names. Errors: ``TypeError``, ``ValueError``."""
+    if not isinstance(host, str):
+        raise TypeError(f"host must be text, not {type(host).__name__}")
+    if not host:
+        raise ValueError("host is empty: give the name that connections use as server_hostname")
+    if port is not None and (isinstance(port, bool) or not isinstance(port, int)):
+        raise TypeError(f"port must be a number or None, not {type(port).__name__}")
+    if port is not None and not 0 < port < 65536:
+        raise ValueError(f"there is no port {port}")
+    return Peer(host.lower(), "" if port is None else str(port))
+
+
+def portable(native: Any) -> bytes:
+    """What a policy says that holds in every process: for near keys, where a digest would take longer."""
+    return bytes(ffi.buffer(native)[PORTABLE:])
+
+
+def policy_digest(native: Any) -> str:
+    """The same for a store's keys."""
+    return from_native(native).digest
+
+
+def session_policy_digest(session: Session) -> str | None:
+    """The same, of the handshake that made a session; None where DER or PEM did not keep it."""
+    policy = session.policy
+    return None if policy is None else policy.named(None, None).digest
+
+
+def partition_digest(partition: str) -> str:
+    """A partition as a store sees it."""
+    return hashlib.sha256(partition.encode()).hexdigest()[:32] if partition else ""
+
+
+def stored_key(key: StoredKey) -> bytes:
+    """The key of a store's entry."""
+    host, port = (part.replace("%", "%25").replace("/", "%2F") for part in key.peer)
+    return "/".join((PREFIX, key.kind, host, port, key.partition, key.policy)).encode()
+
+
+def parse_key(key: bytes) -> StoredKey | None:
+    """The parts of such a key; None for what is none."""
+    prefix = f"{PREFIX}/".encode()
+    parts = key[len(prefix) :].decode(errors="replace").split("/") if key.startswith(prefix) else []
+    if len(parts) != 5 or parts[0] not in (TICKETS, SESSION):
+        return None
+    host, port = (part.replace("%2F", "/").replace("%25", "%") for part in parts[1:3])
+    return StoredKey(parts[0], Peer(host, port), parts[3], parts[4])
+
+
+def pack(key: bytes, envelope: bytes) -> bytes:
+    """The value of a store's entry."""
+    return MAGIC + hashlib.sha256(key).digest() + envelope
+
+
+def unpack(key: bytes, value: bytes) -> bytes:
+    """The session's envelope. Errors: :class:`InvalidSession` for another key's value, or what is none of ours."""
+    if value[: len(MAGIC)] != MAGIC:
+        raise InvalidSession("the store's entry is no session of this version of sslsession")
+    digest, envelope = value[len(MAGIC) :][:DIGEST_SIZE], value[len(MAGIC) + DIGEST_SIZE :]
+    if not hmac.compare_digest(digest, hashlib.sha256(key).digest()):
+        raise InvalidSession("the store's entry was made for another peer: it was moved or is damaged")
+    return envelope

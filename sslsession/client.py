@@ -1,0 +1,346 @@
+"""``ClientSessionCache``: client connections of ordinary contexts that resume by themselves.
+
+Sessions come through OpenSSL's new-session callback, and go out as the handshake begins: OpenSSL says so (the info
+callback's HANDSHAKE_START) after it has cleared the connection and before it builds the ClientHello, whoever drives the
+handshake, so nothing of ``ssl`` has to be wrapped. What may be offered is decided in ``resumption.py``; what is kept
+near is in ``_near.py``, and a store is asked through ``_far.py``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import os
+import ssl
+import time
+import weakref
+from types import TracebackType
+from typing import Any, Callable, NamedTuple
+
+from sslsession import _borrow, _keeping, _peers
+from sslsession._attachment import DECLINED, RESUMED, Attachment, User
+from sslsession._keeping import Keeping, Limits
+from sslsession._libssl import ffi, lib
+from sslsession._near import NearKey
+from sslsession._peers import Peer
+from sslsession.errors import InvalidSession, SessionError, SessionExpired, SessionMismatch, UnsupportedError
+from sslsession.handover import offer_unasked
+from sslsession.resumption import Reason, canonical_name
+from sslsession.session import Session
+
+COUNTED = (
+    "kept offered resumed declined hits store_hits misses expired refused withdrawn stored store_errors dropped"
+).split()
+ADDED = b""
+"""In place of a policy, the key of what a user added: whatever connection it suits."""
+_caches: weakref.WeakSet[ClientSessionCache] = weakref.WeakSet()
+
+
+class ClientSessionCache:
+    """Keeps the sessions of client connections, and offers them on the next ones to the same peer.
+
+    store
+        Where sessions go that other processes and hosts are to use: a store of :mod:`sslsession.stores`, or its URL
+        (``"sqlite:///path"``; see :func:`~sslsession.stores.open_store`). None: this process's memory alone.
+    tickets_per_peer
+        How many TLS 1.3 tickets are kept for a peer. Each is offered once, the newest first (RFC 8446 C.4).
+    max_lifetime, idle_lifetime
+        Seconds after which a session is not offered any more, since it was made and since it was last offered. A
+        server's shorter lifetime counts, and a week always does (RFC 8446 4.6.1).
+    partition
+        Any text. Caches of different partitions never share a session, also in one store: one for each tenant.
+    same_host_any_port
+        Whether a session of one port of a host is offered at another one. FTPS needs that.
+
+    After :meth:`attach`, every client connection of the context resumes if it may: blocking sockets, memory BIOs,
+    asyncio. A session is offered only to the peer that it came from (host name, and port where the connection shows
+    one), under the same settings, in time; one that this very context did not earn is verified again first. What the
+    store does wrong never fails a handshake, and holds it up no longer than the store's timeout.
+
+    Errors: ``TypeError``, ``ValueError`` for unusable arguments; :class:`StoreError` where the store cannot be opened.
+    """
+
+    def __init__(
+        self,
+        store: Any = None,
+        *,
+        tickets_per_peer: int = 8,
+        max_lifetime: float = 604800,
+        idle_lifetime: float | None = None,
+        partition: str = "",
+        same_host_any_port: bool = False,
+        early_data: bool = False,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        if isinstance(tickets_per_peer, bool) or not isinstance(tickets_per_peer, int):
+            raise TypeError(f"tickets_per_peer must be a number, not {type(tickets_per_peer).__name__}")
+        if tickets_per_peer < 1:
+            raise ValueError(f"tickets_per_peer must be 1 or more, not {tickets_per_peer}")
+        for name, seconds in (("max_lifetime", max_lifetime), ("idle_lifetime", idle_lifetime)):
+            if seconds is not None and not seconds > 0:
+                raise ValueError(f"{name} must be more than 0 seconds, not {seconds!r}")
+        if not isinstance(partition, str):
+            raise TypeError(f"partition must be text, not {type(partition).__name__}")
+        if early_data:
+            raise UnsupportedError(
+                "early data cannot be sent by this version of sslsession: leave early_data out"
+            )
+        limits = Limits(tickets_per_peer, max_lifetime, idle_lifetime, _peers.partition_digest(partition))
+        opened = _opened(store)
+        self._keeping = Keeping(opened, opened is not store, limits)
+        self._any_port = bool(same_host_any_port)
+        self._clock = clock
+        self._joined: weakref.WeakKeyDictionary[ssl.SSLContext, Joined] = weakref.WeakKeyDictionary()
+        self._closed = False
+        _caches.add(self)
+        self._finalizer = weakref.finalize(self, _keeping.end, self._keeping)
+
+    # Contexts
+
+    def attach(self, ctx: ssl.SSLContext) -> None:
+        """From now on, client connections of ``ctx`` keep their sessions here and offer those that are.
+
+        Attaching again does nothing; a context may have several caches, and the first that has a session offers it. The
+        cache lives as long as its contexts.
+
+        Errors: ``TypeError`` for what is no context; ``ValueError`` for a server's; :class:`SessionError` where the
+        context hides its ``SSL_CTX``, or after :meth:`close`; :class:`UnsupportedInterpreter`.
+        """
+        if self._closed:
+            raise SessionError("the cache is closed: make a new one")
+        context = _borrow.true_context(ctx)
+        if context in self._joined:
+            return
+        if _borrow.protocol_of(context) == ssl.PROTOCOL_TLS_SERVER:
+            raise ValueError("this context is a server's, and ClientSessionCache is for clients")
+        self._join(context, ctx)
+
+    def _attach_new(self, context: ssl.SSLContext) -> None:
+        """Attaches to what ``ssl.SSLContext.__new__`` just made, which cannot make a connection yet."""
+        if not self._closed and _borrow.protocol_of(context) != ssl.PROTOCOL_TLS_SERVER:
+            self._join(context, context)
+
+    def _join(self, context: ssl.SSLContext, given: ssl.SSLContext) -> None:
+        user = User()
+        user.new, user.offer, user.outcome = self._keep, self._offer, self._outcome
+        attachment = Attachment.join(context, user, proved=True)
+        self._joined[context] = Joined(weakref.ref(given), attachment, user)
+
+    def detach(self, ctx: ssl.SSLContext) -> None:
+        """Leaves the context as it was found. Its connections go on; what was kept stays in the cache."""
+        context = _borrow.true_context(ctx)
+        joined = self._joined.pop(context, None)
+        if joined is not None:
+            joined.attachment.leave(joined.user)
+
+    # Sessions
+
+    def add(self, session: Session, host: str, port: int | None = None) -> None:
+        """Keeps a session from elsewhere, such as :meth:`Session.from_bytes`, for connections to ``host``.
+
+        host: what connections use as ``server_hostname``. port: None for any. It is verified again before it is
+        offered, as :func:`set_session` does. Errors: ``TypeError``, ``ValueError``; :class:`InvalidSession` where it
+        cannot be resumed; :class:`SessionExpired`; :class:`SessionMismatch` for a session of another name.
+        """
+        if not isinstance(session, Session):
+            raise TypeError(
+                f"a sslsession.Session is needed, not {type(session).__name__}: see get_session(conn)"
+            )
+        peer, now = _peers.named_peer(host, None if self._any_port else port), self._clock()
+        if not session.is_resumable:
+            raise InvalidSession(f"{Reason.NOT_RESUMABLE}. Take it after a first read.")
+        if not now < session.expires_at:
+            raise SessionExpired(f"{Reason.EXPIRED}. Connect without it.")
+        if session.server_name is not None and canonical_name(session.server_name) != canonical_name(host):
+            raise SessionMismatch(
+                f"the session is of {session.server_name!r} and cannot be resumed with {host!r}"
+            )
+        self._count("kept")
+        self._keeping.keep((ADDED, peer), session, now)
+
+    async def prefetch(self, host: str, port: int | None = None) -> bool:
+        """Fetches a session from the store, so that no handshake of this event loop has to wait for it.
+
+        For the contexts attached now. port: as for :meth:`add`; a connection of asyncio shows none. Returns whether a
+        session is there now. A store's failure is counted, and not raised.
+        """
+        peers = {_peers.named_peer(host, None)}
+        if port is not None and not self._any_port:
+            peers.add(_peers.named_peer(host, port))
+        loop, found = asyncio.get_running_loop(), False
+        for joined in list(self._joined.values()):
+            native = _policy_of_trial(joined.context(), host)
+            for peer in peers if native is not None else ():
+                key, now = self._keeping.key(native, peer), self._clock()
+                if not self._keeping.near.holds(key):
+                    fetch = functools.partial(self._keeping.fetch, key, native, now)
+                    session = await loop.run_in_executor(None, fetch)
+                    if session is not None:
+                        self._keeping.put(key, session, now)
+                found = found or self._keeping.near.holds(key)
+        return found
+
+    def clear(self) -> None:
+        """Forgets all sessions; in a store those of the peers met, and the command ``cache purge --all`` the rest."""
+        self._keeping.clear()
+
+    def export_to(self, store: Any) -> int:
+        """Moves this process's sessions to another store, or its URL; how many.
+
+        Tickets leave the cache: in two places they would be used twice. Errors: :class:`StoreError`, where what was
+        not stored stays in the cache.
+        """
+        return self._keeping.export(_opened(store), self._clock())
+
+    def stats(self) -> dict[str, int]:
+        """Counts since the cache was made.
+
+        ``kept`` sessions that came in; ``offered``, and of those ``resumed``, ``declined`` by the server; ``hits`` and
+        ``store_hits`` sessions found in this process and in the store, ``misses`` handshakes for which there was none;
+        ``expired``, ``refused`` found and not to be offered; ``withdrawn`` by a fatal alert; ``stored`` sessions that
+        were written, ``store_errors``, ``dropped`` sessions that found no place. And as of now ``sessions`` in this
+        process, ``waiting`` to be written.
+        """
+        keeping = self._keeping
+        counts = keeping.counts()
+        now = {"sessions": len(keeping.near), "waiting": len(keeping.far) if keeping.far is not None else 0}
+        return {**{name: counts.get(name, 0) for name in COUNTED}, **now}
+
+    def flush(self) -> None:
+        """Waits until all that is to be in the store is. Errors: :class:`StoreError` where the store fails."""
+        if self._keeping.far is not None:
+            self._keeping.far.flush()
+
+    def close(self) -> None:
+        """Detaches from all contexts and writes what is still near to the store. Closing again does nothing.
+
+        At the interpreter's exit that happens by itself.
+        """
+        if self._closed:
+            return
+        self._closed = True
+        self._finalizer.detach()
+        for joined in list(self._joined.values()):
+            joined.attachment.leave(joined.user)
+        self._joined.clear()
+        self._keeping.close(self._clock())
+
+    def __enter__(self) -> ClientSessionCache:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        store = self._keeping.far.store if self._keeping.far is not None else None
+        return f"<ClientSessionCache of {len(self._keeping.near)} sessions, store={store!r}>"
+
+    # What the attachment calls, in the middle of handshakes and reads
+
+    def _keep(self, owner: _borrow.Owner, session: Session) -> None:
+        native = session._native
+        if native.policy.server or not native.resumable or session.expires_at <= self._clock():
+            return
+        peer = _peers.peer_of(owner, self._any_port)
+        if peer is not None:
+            self._count("kept")
+            self._keeping.keep(self._keeping.key(_policy_in(native), peer), session, self._clock())
+
+    def _offer(self, borrowed: _borrow.Borrowed) -> bool:
+        owner = borrowed.owner
+        peer = _peers.peer_of(owner, self._any_port)
+        if peer is None:
+            return False
+        native = lib.sslsession_policy_at_start(borrowed.ssl)
+        key, now = self._keeping.key(native, peer), self._clock()
+        name = getattr(owner, "server_hostname", None)
+        for near in (key, (ADDED, peer), (ADDED, Peer(peer.host, ""))):
+            while True:
+                session = self._keeping.take(near, now)
+                if session is None:
+                    break
+                if self._offers(session, borrowed, name, now, near):
+                    self._count("hits")
+                    return True
+        session = self._keeping.fetch(key, native, now)
+        if session is not None and self._offers(session, borrowed, name, now, key):
+            self._count("store_hits")
+            return True
+        self._count("misses")
+        return False
+
+    def _offers(
+        self, session: Session, borrowed: _borrow.Borrowed, name: str | None, now: float, key: NearKey
+    ) -> bool:
+        if now - session.time > self._keeping.limits.max_lifetime:
+            reason: Reason | None = Reason.EXPIRED
+        else:
+            reason = offer_unasked(session, borrowed.ssl, name, int(now))
+        if reason is None:
+            self._count("offered")
+            return True
+        self._count("expired" if reason is Reason.EXPIRED else "refused")
+        self._keeping.near.drop(key, session)
+        return False
+
+    def _outcome(self, borrowed: _borrow.Borrowed, outcome: int) -> None:
+        if outcome == RESUMED:
+            self._count("resumed")
+            return
+        self._count("declined" if outcome == DECLINED else "withdrawn")
+        peer = _peers.peer_of(borrowed.owner, self._any_port)
+        native = lib.sslsession_policy_at_start(borrowed.ssl)
+        if peer is not None and native != ffi.NULL:
+            # The siblings of a ticket that was declined are likely dead as well (RFC 9149).
+            self._keeping.forget(self._keeping.key(native, peer), native, tickets_only=outcome == DECLINED)
+
+    def _count(self, name: str) -> None:
+        self._keeping.count(name)
+
+
+class Joined(NamedTuple):
+    """A context that a cache is attached to: as it was given, which truststore's is not what connections use."""
+
+    context: weakref.ref[ssl.SSLContext]
+    attachment: Attachment
+    user: User
+
+
+def _opened(store: Any) -> Any:
+    if isinstance(store, str):
+        from sslsession.stores import open_store
+
+        return open_store(store)
+    lacking = [
+        name for name in ("add", "peek", "take", "discard") if not callable(getattr(store, name, None))
+    ]
+    if store is not None and lacking:
+        raise TypeError(
+            f"a store of sslsession.stores, or its URL, is needed; {type(store).__name__} has no {lacking[0]}()"
+        )
+    return store
+
+
+def _policy_in(native: Any) -> Any:
+    return ffi.addressof(native, "policy")
+
+
+def _policy_of_trial(context: ssl.SSLContext | None, host: str) -> Any:
+    """The policy that a connection of the context to ``host`` would begin under; None where it can make none."""
+    if context is None:
+        return None
+    trial = context.wrap_bio(ssl.MemoryBIO(), ssl.MemoryBIO(), server_hostname=host)
+    native = ffi.new("sslsession_policy *")
+    lib.sslsession_read_policy(_borrow.borrow(trial).ssl, native)
+    return native
+
+
+def _after_fork() -> None:
+    for cache in list(_caches):
+        cache._keeping.after_fork()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
