@@ -41,7 +41,8 @@ static void sslsession_examine(SSL *ssl, SSL_SESSION *session, sslsession_facts 
     if (facts != NULL)
         found->same_certificate = here.has_certificate == facts->policy.has_certificate
             && memcmp(here.certificate, facts->policy.certificate, sizeof here.certificate) == 0;
-    found->outdated = facts != NULL && facts->policy.context == here.context && facts->policy.epoch != here.epoch;
+    found->outdated = facts != NULL && facts->policy.context == here.context && facts->policy.epoch != here.epoch
+        && facts->policy.epoch >> 32 == here.epoch >> 32;
     found->earned_until = earned_until(&here, facts, held, now);
     found->leaf_in_date = found->earned_until != 0 || sslsession_leaf_in_date(session, now);
     found->spent = found->withdrawn = 0;

@@ -13,7 +13,7 @@ struct attachment {
     int installed;
     int buried;
     int heard_of;
-    int epoch;
+    uint64_t epoch;
     uint64_t protocols;
     int suites_count;
     uint16_t suites[SUITES_MOST];
@@ -125,9 +125,9 @@ static uint64_t sslsession_context_id(SSL_CTX *ctx) {
     return attachment != NULL ? attachment->id : 0;
 }
 
-/* What was seen of the context's settings that no getter tells: `epoch` moves with its trust, `protocols` stands for its
- * ALPN protocols, 0 where they are not known. */
-static void sslsession_observed(SSL_CTX *ctx, int epoch, uint64_t protocols) {
+/* What was seen of the context's settings that no getter tells: `epoch` moves with its trust (its upper half
+ * tells one time of watching from another), `protocols` stands for its ALPN protocols, 0 where they are not known. */
+static void sslsession_observed(SSL_CTX *ctx, uint64_t epoch, uint64_t protocols) {
     struct attachment *attachment = make_attachment(ctx);
     if (attachment == NULL)
         return;

@@ -25,7 +25,7 @@ int sslsession_events_queued(void);
 /* facts.c: the policy a handshake ran under, and what only the live connection knows */
 typedef struct {
     uint64_t context;
-    int epoch;
+    uint64_t epoch;
     int trust_objects;
     int server;
     int verify_mode;
@@ -80,7 +80,7 @@ void sslsession_read_policy(SSL *, sslsession_policy *);
 /* connection.c: what hangs on OpenSSL's objects */
 int sslsession_prepare(void);
 uint64_t sslsession_context_id(SSL_CTX *);
-void sslsession_observed(SSL_CTX *, int, uint64_t);
+void sslsession_observed(SSL_CTX *, uint64_t, uint64_t);
 
 /* slots.c: the callback slots that the one attachment of each SSL_CTX owns */
 void sslsession_open_gate(int);

@@ -3,8 +3,8 @@
 No getter shows the directories that a context takes CAs from, nor what a client offers by ALPN. So three methods of an
 attached *instance* are wrapped. An argument that was not loaded before moves the context's epoch, and what was earned
 before is not offered there any more; loading the same again, which urllib3 and truststore do for each connection, moves
-nothing. What was set before attaching is not known, and neither is what goes past the instance: there, verifying again
-has to do.
+nothing. What was set before attaching is not known, and neither is what goes past the instance: for that, verifying
+again has to do.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from sslsession._libssl import lib
 
 OBSERVED = ("load_verify_locations", "set_default_verify_paths", "set_alpn_protocols")
 LOADED_MOST = 1000
-_epochs = itertools.count(1)
+_watches = itertools.count(1)
 
 
 class Watch:
@@ -32,7 +32,7 @@ class Watch:
     def __init__(self, context: ssl.SSLContext) -> None:
         self._context = weakref.ref(context)
         self._loaded: set[bytes] = set()
-        self._epoch = next(_epochs)
+        self._epoch = next(_watches) << 32
         self._protocols = 0
         self._ours = {name: self._wrapped(context, name) for name in OBSERVED}
         vars(context).update(self._ours)
@@ -70,7 +70,7 @@ class Watch:
             if loaded in self._loaded and len(self._loaded) < LOADED_MOST:
                 return
             self._loaded.add(loaded)
-            self._epoch = next(_epochs)
+            self._epoch += 1
         self._tell(context)
 
     def _tell(self, context: ssl.SSLContext) -> None:

@@ -8,7 +8,6 @@ near is in ``_near.py``, and a store is asked through ``_far.py``.
 
 from __future__ import annotations
 
-import asyncio
 import functools
 import os
 import ssl
@@ -164,6 +163,8 @@ class ClientSessionCache:
         For the contexts attached now. port: as for :meth:`add`; a connection of asyncio shows none. Returns whether a
         session is there now. A store's failure is counted, and not raised.
         """
+        import asyncio
+
         peers = {_peers.named_peer(host, None)}
         if port is not None and not self._any_port:
             peers.add(_peers.named_peer(host, port))

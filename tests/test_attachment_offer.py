@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ssl
 import sys
+import time
 from typing import Any
 
 import pytest
@@ -15,12 +16,13 @@ from helpers.peers import Pair, SocketPair, client_context, connect, server_cont
 from sslsession._attachment import Attachment, User
 from sslsession._borrow import borrow
 from sslsession._libssl import ffi, lib
+from sslsession.handover import offer_unasked
 
 pytestmark = pytest.mark.binding
 
 
 class Offer:
-    """Joined to a context, offers a dup of `session` on each new connection; `asked` has their owners."""
+    """Joined to a context, offers `session` on each new connection; `asked` has their owners."""
 
     def __init__(self, ctx: ssl.SSLContext, session: sslsession.Session | None) -> None:
         self.asked: list[Any] = []
@@ -29,9 +31,13 @@ class Offer:
         self.user.offer = self.offer
         self.attachment = Attachment.join(ctx, self.user)
 
-    def offer(self, borrowed: Any) -> Any:
+    def offer(self, borrowed: Any) -> bool:
         self.asked.append(borrowed.owner)
-        return None if self.session is None else lib.SSL_SESSION_dup(self.session._pointer)
+        return (
+            self.session is not None
+            and offer_unasked(self.session, borrowed.ssl, borrowed.owner.server_hostname, int(time.time()))
+            is None
+        )
 
     def close(self) -> None:
         self.attachment.leave(self.user)

@@ -175,12 +175,16 @@ class Offers(User):
     """A user of an attachment that offers a copy of one session at every chance."""
 
     def __init__(self, session: Session) -> None:
+        super().__init__()
         self.session = session
         self.asked: list[Any] = []
 
-    def offer(self, borrowed: Any) -> Any:
+    def offer(self, borrowed: Any) -> bool:
         self.asked.append(borrowed.owner)
-        return lib.SSL_SESSION_dup(self.session._pointer)
+        copy = lib.SSL_SESSION_dup(self.session._pointer)
+        done = lib.SSL_set_session(borrowed.ssl, copy)
+        lib.SSL_SESSION_free(copy)
+        return bool(done)
 
 
 @pytest.mark.parametrize("kind", [Pair, SocketPair])
