@@ -34,11 +34,7 @@ def private_file(path: Path) -> Path:
             for suffix in SIDE_FILES:
                 _check_file(file.with_name(file.name + suffix))
         if not _check_file(file):
-            # SQLite gives its other files the mode of this one.
-            os.close(os.open(file, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0), 0o600))
-    except FileExistsError:
-        # Another process made it just now.
-        _check_file(file)
+            _make_file(file)
     except (OSError, RuntimeError) as error:
         if isinstance(error, StoreError):
             raise
@@ -63,6 +59,14 @@ def private_text(path: Path) -> bytes:
         raise
     except OSError as error:
         raise StoreError(f"{path}: the secret cannot be read: {error.strerror}") from error
+
+
+def _make_file(file: Path) -> None:
+    # SQLite gives its other files the mode of this one.
+    try:
+        os.close(os.open(file, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0), 0o600))
+    except FileExistsError:
+        _check_file(file)  # another process made it just now
 
 
 def _make_directory(directory: Path) -> None:

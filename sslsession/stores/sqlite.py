@@ -66,6 +66,7 @@ class SQLiteStore(Store):
         # A finalizer that garbage collection runs may call this store while it holds the lock.
         self._lock = threading.RLock()
         self._is_closed = False
+        self._is_used = False
         self._connection: sqlite3.Connection | None = None
         self._pid = os.getpid()
         self._forking = False
@@ -80,7 +81,7 @@ class SQLiteStore(Store):
     def add(self, key: Key, value: bytes, *, expires_at: float, keep: int = 1) -> None:
         """See `Store.add`."""
         key = checked(key, value, expires_at, keep)
-        with self._using() as execute, _transaction(execute, self._connection):
+        with self._using() as execute, _transaction(self._connection):
             execute("INSERT INTO entry (key, expires_at, value) VALUES (?, ?, ?)", (key, expires_at, value))
             execute(TRIM, (key, keep))
             ((entries,),) = execute("SELECT entries FROM state")
@@ -98,7 +99,7 @@ class SQLiteStore(Store):
         with self._using() as execute:
             if HAS_RETURNING:
                 return _first(execute(TAKE, wanted))
-            with _transaction(execute, self._connection):
+            with _transaction(self._connection):
                 value = _first(execute(PEEK, wanted))
                 execute(f"DELETE FROM entry WHERE id = ({FIND})", wanted)  # noqa: S608
                 return value
@@ -111,7 +112,7 @@ class SQLiteStore(Store):
     def purge(self, now: float | None = None) -> int:
         """See `Store.purge`."""
         now = self._clock() if now is None else now
-        with self._using() as execute, _transaction(execute, self._connection):
+        with self._using() as execute, _transaction(self._connection):
             ((before,),) = execute("SELECT entries FROM state")
             execute("DELETE FROM entry WHERE expires_at <= ?", (now,))
             ((after,),) = execute("SELECT entries FROM state")
@@ -148,7 +149,7 @@ class SQLiteStore(Store):
 
     def after_fork_in_child(self) -> None:
         """The same; the lock may be held by a thread that does not live on."""
-        self._forking = False
+        self._forking = self._is_used = False
         self._lock = threading.RLock()
 
     def _entries(self, last: int) -> Iterator[Entry]:
@@ -182,7 +183,9 @@ class SQLiteStore(Store):
         """What executes a statement and gives its rows, while no other thread does; its errors are StoreErrors."""
         if not self._lock.acquire(timeout=max(self.timeout, 1)):
             raise StoreError(f"{self._path}: another thread has been using it for too long; try again")
+        within = self._is_used
         try:
+            self._is_used = True
             if self._is_closed:
                 closed(self)
             if self._connection is None or self._pid != os.getpid():
@@ -194,6 +197,10 @@ class SQLiteStore(Store):
         except sqlite3.Error as error:
             raise store_error(self._path, error, self.timeout) from error
         finally:
+            # An exception may come anywhere, from a signal; a write left open would stop all other processes.
+            self._is_used = within
+            if not within and self._connection is not None and self._connection.in_transaction:
+                self._connection.rollback()
             self._lock.release()
 
     def _opened(self) -> sqlite3.Connection:
@@ -219,8 +226,7 @@ class SQLiteStore(Store):
             while ask("journal_mode = WAL") != "wal":
                 if time.monotonic() > deadline:
                     raise StoreError(f"{self._path}: no WAL mode here; is it on a network file system?")
-            connection.execute("BEGIN IMMEDIATE")
-            with _transaction_open(connection):
+            with _transaction(connection):
                 if ask("application_id") == 0:
                     for statement in SETUP:
                         connection.execute(statement)
@@ -242,23 +248,16 @@ def _first(rows: list[Any]) -> bytes | None:
 
 
 @contextmanager
-def _transaction(execute: Callable[..., list[Any]], connection: sqlite3.Connection | None) -> Iterator[None]:
+def _transaction(connection: sqlite3.Connection | None) -> Iterator[None]:
     """One write of several statements; part of the one that is open, where a finalizer came in between."""
     assert connection is not None  # noqa: S101
     if connection.in_transaction:
         yield
         return
-    execute("BEGIN IMMEDIATE")
-    with _transaction_open(connection):
-        yield
-
-
-@contextmanager
-def _transaction_open(connection: sqlite3.Connection) -> Iterator[None]:
     try:
+        connection.execute("BEGIN IMMEDIATE")
         yield
         connection.execute("COMMIT")
     except BaseException:
-        if connection.in_transaction:
-            connection.execute("ROLLBACK")
+        connection.rollback()
         raise
