@@ -125,12 +125,16 @@ class _Lists(Store):
 
     def take(self, key: Key) -> bytes | None:
         name = self._prefix + as_key(key)
-        with self._errors():
+        if self._is_closed:
+            closed(self)
+        try:
             while (kept := self._client.execute_command("LPOP", name)) is not None:
                 expires_at, value = unpack(kept)
                 if expires_at > self._clock():
                     return value
             return None
+        except (redis.RedisError, OSError) as error:
+            raise self._error(error) from None
 
     def discard(self, key: Key) -> None:
         with self._errors():
@@ -208,9 +212,12 @@ class _Lists(Store):
         try:
             yield
         except (redis.RedisError, OSError) as error:
-            if isinstance(error, StoreError):
-                raise
-            raise StoreError(f"Redis at {self._server}: {_meaning(error)}") from None
+            raise self._error(error) from None
+
+    def _error(self, error: Exception) -> StoreError:
+        if isinstance(error, StoreError):
+            return error
+        return StoreError(f"Redis at {self._server}: {_meaning(error)}")
 
 
 def _connected(url: str, timeout: float) -> redis.Redis:

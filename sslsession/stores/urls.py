@@ -6,7 +6,7 @@ import importlib
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Callable
-from urllib.parse import parse_qsl, unquote, urlencode, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
 
 from sslsession.errors import StoreError
 from sslsession.stores._files import private_text
@@ -80,7 +80,7 @@ def open_store(
         return _local(parts.scheme, _path(url) if parts.scheme == "sqlite" else _nothing(url), secret, given)
     from sslsession import stores
 
-    bare = urlunsplit(parts._replace(query=urlencode(rest)))
+    bare = url.partition("?")[0] + (f"?{urlencode(rest)}" if rest else "")
     kind = stores.MemcachedStore if parts.scheme == "memcached" else stores.RedisStore
     return kind(bare, secret=secret, **given)
 
@@ -144,7 +144,8 @@ def _secret(source: str) -> bytes | str:
 
 
 def _nothing(url: str) -> str:
-    if url.partition("?")[0] not in ("memory:", "memory://"):
+    parts = urlsplit(url)
+    if parts.netloc or parts.path or parts.fragment:
         raise ValueError("memory: has no path or host, and nothing to share: write memory:")
     return ""
 
