@@ -14,7 +14,7 @@ A sealed value is, its head being in the clear and authenticated along with the 
 
 from __future__ import annotations
 
-import hmac
+import hashlib
 import os
 import struct
 import time
@@ -149,13 +149,19 @@ class _Seal:
             raise ValueError(
                 f"a secret must have at least {MIN_SECRET} bytes, not {len(material)}; {MAKE_ONE}"
             )
-        self._name_key = _derived(material, b"names", 32)
+        # A copy of these is cheaper than an HMAC that is made anew.
+        name_key = _derived(material, b"names", 64)
+        self._inner = hashlib.sha256(bytes(byte ^ 0x36 for byte in name_key))
+        self._outer = hashlib.sha256(bytes(byte ^ 0x5C for byte in name_key))
         self.key_id = _derived(material, b"key id", 8)
         self._cipher = AESGCM(_derived(material, b"values", 32))
 
     def name(self, key: bytes) -> bytes:
-        """What `key` is called in the store: 32 bytes."""
-        return hmac.digest(self._name_key, key, "sha256")
+        """What `key` is called in the store: 32 bytes, its HMAC-SHA-256 (RFC 2104)."""
+        inner, outer = self._inner.copy(), self._outer.copy()
+        inner.update(key)
+        outer.update(inner.digest())
+        return outer.digest()
 
     def seal(self, key: bytes, value: bytes, expires_at: float) -> bytes:
         """What the store gets."""
