@@ -11,10 +11,13 @@ import threading
 from typing import Any, NamedTuple
 
 import sslsession
+from helpers.certs import Identity
 from helpers.memory import Pair, PrepareObject
-from sslsession import ClientSessionCache, Reason
+from helpers.sessions import _element, _encoded
+from sslsession import ClientSessionCache, Reason, Session, _envelope
 from sslsession.stores import Entry, MemoryStore, Store
 
+PEER_TAG = 3
 SESSION_TICKET, PRE_SHARED_KEY, SUPPORTED_VERSIONS = 35, 41, 43
 RECORD_HEADER = 5
 
@@ -206,3 +209,31 @@ def copied(store: Store) -> MemoryStore:
 def not_offered(done: Visit) -> bool:
     """Whether the ClientHello proposed nothing at all."""
     return not done.offered and not done.reused
+
+
+def planted(session: Session, identity: Identity | None) -> Session:
+    """The same session and its secrets beside another's certificates, or none."""
+    body = _envelope.unpack(session.to_bytes())
+    chain = identity.chain if identity is not None else ()
+    facts = {
+        **body["facts"],
+        "peer_chain": chain,
+        "verified_chain": chain,
+        "server_name": session.server_name,
+    }
+    return Session.from_bytes(
+        _envelope.pack({**body, "der": _with_peer(body["der"], chain[:1]), "facts": facts})
+    )
+
+
+def _with_peer(der: bytes, leaf: tuple[bytes, ...]) -> bytes:
+    """A session's DER with this peer certificate, or none."""
+    _, content, _ = _element(der, 0)
+    kept, at = bytearray(), 0
+    while at < len(content):
+        kind, _, end = _element(content, at)
+        kept += (
+            content[at:end] if kind != 0xA0 | PEER_TAG else b"".join(_encoded(kind, each) for each in leaf)
+        )
+        at = end
+    return _encoded(0x30, bytes(kept))

@@ -1,0 +1,241 @@
+"""A session ends by its age, its certificate's, a fatal alert, its one use; and its honest twin resumes."""
+
+from __future__ import annotations
+
+import ssl
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from helpers.certs import Authority, Identity
+from helpers.clients import Home, begin, copied, entries, not_offered, refill, visit
+from helpers.peers import Pair, client_context, connect, server_context
+from helpers.sessions import aged, die_of_a_fatal_alert, session_of, take
+from sslsession import Reason, SessionExpired
+from sslsession.stores import MemoryStore
+
+pytestmark = pytest.mark.binding
+MINUTE, HOUR = 60, 3600
+
+
+class Clock:
+    """The real time, and some more of it."""
+
+    def __init__(self) -> None:
+        self.ahead = 0.0
+
+    def __call__(self) -> float:
+        return time.time() + self.ahead
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture(params=["near", "stored"])
+def home(request: pytest.FixtureRequest, clock: Clock) -> Iterator[Home]:
+    """The store's clock stands: what is too old there is the cache's to see."""
+    home = Home(MemoryStore() if request.param == "stored" else None, clock=clock)
+    yield home
+    home.close()
+
+
+@pytest.fixture
+def client(ca: Authority, tls_version: str) -> ssl.SSLContext:
+    return client_context(ca, version=tls_version)
+
+
+@pytest.fixture
+def server(server_identity: Identity) -> ssl.SSLContext:
+    return server_context(server_identity)
+
+
+class TestAge:
+    def test_an_expired_session(
+        self, home: Home, clock: Clock, client: ssl.SSLContext, server: ssl.SSLContext
+    ) -> None:
+        """OpenSSL's servers give sessions two hours."""
+        home.earn(client, server)
+        clock.ahead = HOUR
+        assert home.visit(client, server).reused
+        home.restart()
+        clock.ahead = 2 * HOUR + MINUTE
+        done = home.visit(client, server)
+        assert not_offered(done)
+        assert done.reason is Reason.EXPIRED
+
+    def test_one_that_was_added(self, clock: Clock, client: ssl.SSLContext, server: ssl.SSLContext) -> None:
+        home = Home(clock=clock)
+        with pytest.raises(SessionExpired):
+            home.cache.add(aged(take(client, server), 3 * HOUR), "localhost")
+        home.cache.add(take(client, server), "localhost")
+        clock.ahead = 3 * HOUR
+        assert home.visit(client, server).reason is Reason.EXPIRED
+        clock.ahead = 0
+        home.cache.add(take(client, server), "localhost")
+        assert home.visit(client, server).reused
+        home.close()
+
+    def test_one_from_the_future(
+        self, home: Home, clock: Clock, client: ssl.SSLContext, server: ssl.SSLContext
+    ) -> None:
+        """Where the clock was set back, nobody knows how old a session is."""
+        home.earn(client, server)
+        clock.ahead = -HOUR
+        assert home.visit(client, server).reason is Reason.EXPIRED
+        clock.ahead = 0
+        home.earn(client, server)
+
+
+class TestCertificates:
+    @pytest.fixture(params=[True, False])
+    def verifying(self, request: pytest.FixtureRequest, ca: Authority, tls_version: str) -> ssl.SSLContext:
+        return client_context(ca, version=tls_version, verify=request.param)
+
+    def test_a_leaf_that_expired_since(
+        self, home: Home, clock: Clock, ca: Authority, verifying: ssl.SSLContext
+    ) -> None:
+        short = server_context(ca.issue("localhost", days=1 / 48))
+        home.earn(verifying, short)
+        clock.ahead = 45 * MINUTE
+        done = home.visit(verifying, short)
+        assert not_offered(done)
+        assert done.reason is Reason.EXPIRED
+        long = server_context(ca.issue("a.example"))
+        clock.ahead = 0
+        home.visit(verifying, long, "a.example")
+        home.restart()
+        clock.ahead = 45 * MINUTE
+        assert home.visit(verifying, long, "a.example").reused, "its certificate is in date"
+
+
+class TestFatalAlerts:
+    @pytest.mark.parametrize("sent_by_client", [True, False])
+    def test_a_session_after_a_fatal_alert(
+        self, home: Home, client: ssl.SSLContext, server: ssl.SSLContext, sent_by_client: bool
+    ) -> None:
+        home.earn(client, server)
+        pair = connect(client, server)
+        die_of_a_fatal_alert(pair, sent_by_client=sent_by_client)
+        assert home.cache.stats()["withdrawn"] == 1
+        pair.drop()
+        home.restart()
+        assert home.holds == 0, "in the store neither"
+        assert not_offered(home.visit(client, server))
+
+    def test_a_connection_that_is_merely_dropped(
+        self, home: Home, client: ssl.SSLContext, server: ssl.SSLContext
+    ) -> None:
+        """Fact 10: OpenSSL marks its session; what was kept is a copy."""
+        home.visit(client, server, drop=True)
+        home.restart()
+        assert home.visit(client, server, drop=True).reused
+        home.restart()
+        assert home.visit(client, server, drop=True).reused
+
+    def test_it_ends_copies_of_that_session_that_were_not_in_the_cache(
+        self, client: ssl.SSLContext, server: ssl.SSLContext
+    ) -> None:
+        home, dead = Home(), connect(client, server)
+        session = session_of(dead.client)
+        die_of_a_fatal_alert(dead)
+        home.cache.add(session, "localhost")
+        done = home.visit(client, server)
+        assert not_offered(done)
+        assert done.reason is Reason.WITHDRAWN
+        home.close()
+
+    def test_another_peer_s_sessions_stay(self, client: ssl.SSLContext, server: ssl.SSLContext) -> None:
+        home = Home()
+        home.earn(client, server, "a.example")
+        pair = connect(client, server, "b.example")
+        die_of_a_fatal_alert(pair)
+        assert home.visit(client, server, "a.example").reused
+        home.close()
+
+    def test_a_handshake_that_failed_leaves_nothing(
+        self, home: Home, ca: Authority, other_ca: Authority, tls_version: str, server: ssl.SSLContext
+    ) -> None:
+        client = client_context(ca, version=tls_version)
+        for _ in range(2):
+            with pytest.raises(ssl.SSLCertVerificationError):
+                home.visit(client, server_context(other_ca.issue("localhost")))
+        assert home.holds == 0
+        home.earn(client, server)
+
+
+class TestSingleUse:
+    """RFC 8446 C.4."""
+
+    def test_tickets_that_come_back_into_the_store(self, ca: Authority, server: ssl.SSLContext) -> None:
+        """An old copy of a store brings taken tickets back: a process that used them still knows."""
+        store = MemoryStore()
+        home, client = Home(store), client_context(ca, version="1.3")
+        home.visit(client, server)
+        home.restart()
+        backup = entries(copied(store))
+        assert len(backup) == 2
+        used = [home.visit(client, server) for _ in range(2)]
+        assert all(done.reused for done in used)
+        home.close()
+        refill(store, backup)
+        home.restart()
+        done = home.visit(client, server)
+        assert not set(done.offered) & {each for one in used for each in one.offered}
+        assert not done.reused
+        assert done.reason is Reason.TICKET_USED
+        home.close()
+
+    def test_a_ticket_that_is_in_two_caches(self, ca: Authority, server: ssl.SSLContext) -> None:
+        one, other, client = Home(), Home(), client_context(ca, version="1.3")
+        one.attach(client)
+        other.attach(client)
+        visit(client, server)
+        assert one.holds == other.holds == 2
+        one.cache.detach(client)
+        first = [visit(client, server).offered for _ in range(2)]
+        other.cache.detach(client)
+        one.cache.attach(client)
+        done = visit(client, server)
+        assert done.reason is not Reason.SERVER_DECLINED
+        assert done.offered not in first
+        one.close()
+        other.close()
+
+    def test_a_ticket_that_the_user_took_as_well(self, ca: Authority, server: ssl.SSLContext) -> None:
+        home, client = Home(tickets_per_peer=1), client_context(ca, version="1.3")
+        home.attach(client)
+        pair = connect(client, server)
+        session = session_of(pair.client)
+        pair.close()
+        offered = home.visit(client, server).offered
+        assert offered
+        home.cache.clear()
+        home.cache.add(session, "localhost")
+        done = home.visit(client, server)
+        assert not_offered(done)
+        assert done.reason is Reason.TICKET_USED
+        home.close()
+
+    def test_two_handshakes_that_begin_before_either_ends(
+        self, ca: Authority, server: ssl.SSLContext
+    ) -> None:
+        home, client = Home(), client_context(ca, version="1.3")
+        home.visit(client, server)
+        pairs = [Pair(client, server) for _ in range(4)]
+        offered = [begin(pair) for pair in pairs]
+        for pair in pairs:
+            pair.handshake().exchange()
+        assert [pair.client.session_reused for pair in pairs] == [True, True, False, False]
+        assert len(set(offered[:2])) == 2
+        assert offered[2:] == [(), ()]
+        home.close()
+
+    def test_tls_1_2_sessions_are_for_many(self, ca: Authority, server: ssl.SSLContext) -> None:
+        home, client = Home(), client_context(ca, version="1.2")
+        home.visit(client, server)
+        pairs = [Pair(client, server) for _ in range(4)]
+        assert all(pair.handshake().client.session_reused for pair in pairs)
+        home.close()
