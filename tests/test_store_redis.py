@@ -108,7 +108,9 @@ def test_a_server_before_7_keeps_the_latest_that_was_added(server, client, monke
         def old(name, kept, keep, expiry):
             asked.append(expiry)
             if len(expiry) == 2:
-                raise redis.exceptions.ExecAbortError("Transaction discarded because of previous errors.")
+                raise redis.ResponseError(
+                    "Command # 3 (EXPIREAT key 1 NX) of pipeline caused error: wrong number of arguments"
+                )
             add(name, kept, keep, expiry)
 
         monkeypatch.setattr(lists, "_add", old)
@@ -136,6 +138,9 @@ def test_something_else_under_our_prefix_is_an_error(server, client):
     with opened(server) as store:
         with pytest.raises(StoreError, match="another program has something else under our prefix"):
             store.take(b"string")
+        with pytest.raises(StoreError, match="another program has something else") as caught:
+            store.add(b"string", b"the value of pipeline caused error: ", expires_at=LATER)
+        assert "value" not in str(caught.value)
         for key in (b"list", b"empty"):
             with pytest.raises(StoreError, match="use another prefix"):
                 store.peek(key)
@@ -144,7 +149,9 @@ def test_something_else_under_our_prefix_is_an_error(server, client):
 def test_a_client_of_ones_own_stays_open(server, client):
     with RedisStore(client, insecure=True, prefix=new_prefix()) as store:
         store.add(b"key", b"value", expires_at=LATER)
-        assert store.timeout == client.connection_pool.connection_kwargs.get("socket_timeout")
+        assert store.timeout == (
+            client.connection_pool.connection_kwargs.get("socket_timeout") or float("inf")
+        )
     assert client.ping()
 
 
@@ -235,8 +242,9 @@ def test_a_server_that_is_full_is_an_error_that_says_so():
         redis_server("--maxmemory", "1", "--maxmemory-policy", "noeviction") as server,
         opened(server) as store,
     ):
-        with pytest.raises(StoreError, match=r"full|memory"):
-            store.add(b"key", b"value", expires_at=LATER)
+        with pytest.raises(StoreError, match="is full") as caught:
+            store.add(b"key", b"the value", expires_at=LATER)
+        assert "the value" not in str(caught.value)
 
 
 @pytest.mark.parametrize(

@@ -45,7 +45,8 @@ class Store(ABC):
     """
 
     timeout: float | None = None
-    """The longest that a method waits, at each step, for something outside the process, in seconds; None: never."""
+    """The longest that a method waits, at each step, for something outside the process, in seconds (infinity: as long
+    as it takes); None: it never waits."""
 
     is_remote: bool = False
     """Whether others than this user could write what `take` returns: who can may stand in the middle of connections."""

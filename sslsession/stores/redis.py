@@ -82,7 +82,7 @@ class _Lists(Store):
         settings = self._client.connection_pool.connection_kwargs
         if settings.get("decode_responses"):
             raise ValueError("RedisStore keeps bytes: make the client with decode_responses=False")
-        self.timeout = timeout if self._is_ours else settings.get("socket_timeout")
+        self.timeout = timeout if self._is_ours else settings.get("socket_timeout") or math.inf
         # Without user and password, which may be in the URL.
         self._server = settings.get("path") or f"{settings.get('host')}:{settings.get('port')}"
         self._prefix = prefix
@@ -106,10 +106,8 @@ class _Lists(Store):
                         name, kept, keep, [("EXPIREAT", name, end, "NX"), ("EXPIREAT", name, end, "GT")]
                     )
                     return
-                except (redis.ResponseError, redis.exceptions.ExecAbortError) as error:
-                    if "expireat" not in str(error).lower() and not isinstance(
-                        error, redis.exceptions.ExecAbortError
-                    ):
+                except redis.ResponseError as error:
+                    if "number of arguments" not in _said(error):
                         raise
                     self._can_extend = False
             self._add(name, kept, keep, [("EXPIREAT", name, end)])
@@ -247,9 +245,14 @@ def _connected(url: str, timeout: float) -> redis.Redis:
         raise ValueError("this is no Redis URL: redis://[user:password@]host[:port][/database]") from None
 
 
+def _said(error: Exception) -> str:
+    """What the server said. redis-py puts the command before it, in which the value is."""
+    return re.sub(r"\ACommand # .* of pipeline caused error: ", "", str(error), flags=re.DOTALL)
+
+
 def _meaning(error: Exception) -> str:
     """What happened and what to do, without what redis-py knows of the URL."""
-    said = str(error)
+    said = _said(error)
     if isinstance(error, redis.AuthenticationError):
         return "it does not accept this user and password; check both"
     if isinstance(error, redis.exceptions.NoPermissionError):
