@@ -27,7 +27,13 @@ from sslsession.stores._network import NetworkStore, Record, check_secret, pack,
 from sslsession.stores.base import Entry, Key, Store, as_key, checked, closed, positive
 
 try:
-    from pymemcache import Client, MemcacheError
+    from pymemcache import (
+        Client,
+        MemcacheClientError,
+        MemcacheError,
+        MemcacheServerError,
+        MemcacheUnexpectedCloseError,
+    )
 except ImportError as _error:
     raise ImportError(
         "MemcachedStore needs pymemcache: pip install 'sslsession[memcached]'", name=_error.name
@@ -279,6 +285,9 @@ def _meaning(error: Exception) -> str:
         return "the value is larger than it takes; start it with a larger -I"
     if "out of memory" in said:
         return "it is full; give it more memory (-m), or let it evict"
-    if isinstance(error, OSError) or "Close" in type(error).__name__:
+    if isinstance(error, (OSError, MemcacheUnexpectedCloseError)):
         return f"it cannot be reached; check that it runs, and its address ({said or type(error).__name__})"
-    return f"it failed: {said or type(error).__name__}"
+    if isinstance(error, (MemcacheClientError, MemcacheServerError)):
+        return f"it refused: {said}"
+    # What came instead of an answer may be a part of somebody's value.
+    return f"it answered as memcached does not ({type(error).__name__}); check its address"

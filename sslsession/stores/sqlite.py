@@ -181,8 +181,10 @@ class SQLiteStore(Store):
     @contextmanager
     def _using(self) -> Iterator[Callable[..., list[Any]]]:
         """What executes a statement and gives its rows, while no other thread does; its errors are StoreErrors."""
-        if not self._lock.acquire(timeout=max(self.timeout, 1)):
-            raise StoreError(f"{self._path}: another thread has been using it for too long; try again")
+        if not self._lock.acquire(timeout=self.timeout):
+            raise StoreError(
+                f"{self._path}: another thread used it for longer than {self.timeout} s; try again"
+            )
         within = self._is_used
         try:
             self._is_used = True
