@@ -1,0 +1,226 @@
+"""Detours by which a cache might come to hold a session that nobody verified, and take it for one that was.
+
+A connection that the user forced to resume is good enough for himself; the tickets that it is then given come into the
+cache like any others, and must be no way in for the next connection.
+"""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Iterator
+
+import pytest
+
+import sslsession
+from helpers.certs import Authority, Identity
+from helpers.clients import Home, begin, not_offered, visit
+from helpers.openssl_calls import Unraisables
+from helpers.peers import Pair, client_context, connect, server_context
+from helpers.sessions import handle, offering, session_of, take
+from sslsession import ClientSessionCache, Session
+from sslsession._libssl import lib
+from sslsession.stores import MemoryStore
+
+pytestmark = pytest.mark.binding
+
+
+@pytest.fixture(params=["near", "stored"])
+def home(request: pytest.FixtureRequest) -> Iterator[Home]:
+    home = Home(MemoryStore() if request.param == "stored" else None)
+    with Unraisables() as unraisables:
+        yield home
+        home.close()
+    assert unraisables.errors == []
+
+
+@pytest.fixture
+def impostor(other_ca: Authority) -> ssl.SSLContext:
+    return server_context(other_ca.issue("localhost"))
+
+
+@pytest.fixture
+def strict(ca: Authority, tls_version: str) -> ssl.SSLContext:
+    return client_context(ca, version=tls_version)
+
+
+@pytest.fixture
+def lax(ca: Authority, tls_version: str) -> ssl.SSLContext:
+    return client_context(ca, version=tls_version, verify=False)
+
+
+def never_again(home: Home, strict: ssl.SSLContext, impostor: ssl.SSLContext) -> None:
+    """The next connections are verified, and fail."""
+    home.restart()
+    for _ in range(3):
+        with pytest.raises(ssl.SSLCertVerificationError):
+            home.visit(strict, impostor)
+
+
+class TestOneResumptionThatTheUserForced:
+    def test_by_set_session(
+        self, home: Home, lax: ssl.SSLContext, strict: ssl.SSLContext, impostor: ssl.SSLContext
+    ) -> None:
+        session = take(lax, impostor)
+        assert home.visit(strict, impostor, prepare=offering(session, force=True)).reused
+        never_again(home, strict, impostor)
+
+    def test_by_ssl_s_own_session(self, home: Home, lax: ssl.SSLContext, impostor: ssl.SSLContext) -> None:
+        pair = connect(lax, impostor)
+        own = pair.client.session
+        pair.close()
+        lax.verify_mode, lax.check_hostname = ssl.CERT_REQUIRED, True
+        assert home.visit(lax, impostor, session=own).reused, "ssl resumes it: fact 39"
+        never_again(home, lax, impostor)
+
+    def test_below_ssl(
+        self, home: Home, lax: ssl.SSLContext, strict: ssl.SSLContext, impostor: ssl.SSLContext
+    ) -> None:
+        session = take(lax, impostor)
+
+        def raw(conn: ssl.SSLObject) -> None:
+            lib.SSL_set_session(handle(conn), session._pointer)
+
+        assert home.visit(strict, impostor, prepare=raw).reused
+        never_again(home, strict, impostor)
+
+    def test_the_honest_twin(
+        self, home: Home, strict: ssl.SSLContext, server_identity: Identity, tls_version: str
+    ) -> None:
+        """A TLS 1.2 session that is resumed is none that is new: nothing came into the cache."""
+        server = server_context(server_identity)
+        session = take(strict, server)
+        assert home.visit(strict, server, prepare=offering(session, force=True)).reused
+        home.restart()
+        assert home.visit(strict, server).reused is (tls_version == "1.3")
+
+
+class TestAdding:
+    """What a user adds is his to choose, and ours to verify."""
+
+    @pytest.fixture
+    def forms(self, lax: ssl.SSLContext, impostor: ssl.SSLContext) -> list[Session]:
+        return [
+            take(lax, impostor),
+            Session.from_bytes(take(lax, impostor).to_bytes()),
+            Session.from_der(take(lax, impostor).to_der()),
+        ]
+
+    def test_a_session_that_nobody_verified(
+        self, home: Home, forms: list[Session], strict: ssl.SSLContext, impostor: ssl.SSLContext
+    ) -> None:
+        for session in forms:
+            home.cache.add(session, "localhost")
+            never_again(home, strict, impostor)
+
+    def test_nor_where_it_is_added_for_a_port(
+        self, forms: list[Session], strict: ssl.SSLContext, impostor: ssl.SSLContext
+    ) -> None:
+        home = Home()
+        home.cache.add(forms[0], "localhost", 443)
+        assert home.holds == 1
+        never_again(home, strict, impostor)
+        home.close()
+
+    def test_the_honest_twin(self, strict: ssl.SSLContext, server_identity: Identity) -> None:
+        server = server_context(server_identity)
+        home = Home()
+        for session in (
+            take(strict, server),
+            Session.from_bytes(take(strict, server).to_bytes()),
+            Session.from_der(take(strict, server).to_der()),
+        ):
+            home.cache.add(session, "localhost")
+            assert home.visit(strict, server).reused
+            home.cache.clear()
+        home.close()
+
+    def test_a_nameless_session_of_another_server(
+        self, ca: Authority, strict: ssl.SSLContext, tls_version: str
+    ) -> None:
+        """DER keeps no name where TLS 1.3 sent it: its certificate tells."""
+        other = server_context(ca.issue("b.example"))
+        session = Session.from_der(take(strict, other, "b.example").to_der())
+        home = Home()
+        try:
+            home.cache.add(session, "localhost")
+        except sslsession.SessionMismatch:
+            assert session.server_name == "b.example", "TLS 1.2's does"
+        with pytest.raises(ssl.SSLCertVerificationError):
+            home.visit(strict, other)
+        home.close()
+
+
+class TestHooksBesideACache:
+    def test_a_new_hook_that_refuses_leaves_the_cache_its_copy(
+        self, strict: ssl.SSLContext, server_identity: Identity
+    ) -> None:
+        server, home = server_context(server_identity), Home()
+        with sslsession.SessionHooks(strict, new=lambda conn, session: False):
+            home.earn(strict, server)
+        home.close()
+
+    def test_a_hook_that_fails_lets_nothing_in(
+        self, strict: ssl.SSLContext, impostor: ssl.SSLContext, lax: ssl.SSLContext
+    ) -> None:
+        """Fact 45: an exception is a full handshake, never a resumption by accident."""
+
+        class Broken(ClientSessionCache):
+            def _offers(self, *arguments: object) -> bool:
+                raise LookupError("broken")
+
+        cache = Broken()
+        cache.attach(strict)
+        cache.add(take(lax, impostor), "localhost")
+        with Unraisables() as unraisables:
+            with pytest.raises(ssl.SSLCertVerificationError):
+                visit(strict, impostor)
+        assert [type(error) for error in unraisables.errors] == [LookupError]
+        cache.close()
+
+
+class TestTwoCaches:
+    def test_what_one_tenant_was_tricked_into_is_not_the_other_s(
+        self, lax: ssl.SSLContext, strict: ssl.SSLContext, impostor: ssl.SSLContext
+    ) -> None:
+        tricked, other = Home(partition="one"), Home(partition="other")
+        tricked.earn(lax, impostor)
+        tricked.cache.detach(lax)
+        other.attach(lax)
+        assert not_offered(visit(lax, impostor))
+        tricked.close()
+        other.close()
+
+
+@pytest.mark.parametrize("change", ["verify_mode", "check_hostname"])
+def test_settings_that_change_in_the_middle_of_the_handshake(
+    home: Home, ca: Authority, tls_version: str, impostor: ssl.SSLContext, change: str
+) -> None:
+    """Between ClientHello and Finished: the connection goes on as it began, and is kept as that."""
+    client = client_context(ca, version=tls_version, verify=False)
+    server = impostor if change == "verify_mode" else server_context(ca.issue("b.example"))
+    if change == "check_hostname":
+        client.verify_mode = ssl.CERT_REQUIRED
+    home.attach(client)
+    pair = Pair(client, server)
+    begin(pair)
+    client.verify_mode, client.check_hostname = ssl.CERT_REQUIRED, True
+    pair.handshake().exchange()
+    pair.close()
+    never_again(home, client, server)
+    client.check_hostname = False
+    client.verify_mode = ssl.CERT_NONE if change == "verify_mode" else ssl.CERT_REQUIRED
+    assert home.visit(client, server).reused
+
+
+def test_a_session_that_was_laundered_once_is_not_clean_for_being_added(
+    lax: ssl.SSLContext, strict: ssl.SSLContext, impostor: ssl.SSLContext
+) -> None:
+    """Resumed by force, kept, read back, added again: each time it is whose it was."""
+    home, forced = Home(), take(lax, impostor)
+    home.attach(strict)
+    pair = connect(strict, impostor, prepare=offering(forced, force=True))
+    home.cache.add(session_of(pair.client), "localhost")
+    pair.close()
+    never_again(home, strict, impostor)
+    assert home.cache.stats()["refused"] >= 1
+    home.close()
