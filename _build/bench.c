@@ -2,7 +2,7 @@
  * OpenSSL is asked for is the same: CPython's settings of a connection, SNI and the name check, a byte from the server
  * for the client to read (with TLS 1.3's tickets before it), a clean close of both ends, a copy of the session kept. */
 enum { CTRL_MODE = 33, CTRL_SET_TLSEXT_HOSTNAME = 55, FLIGHTS_MOST = 16 };
-enum { MODE_ACCEPT_MOVING_WRITE_BUFFER = 2, MODE_AUTO_RETRY = 4, VERSION_TLS1_3 = 0x0304, ERROR_WANT_READ = 2 };
+enum { MODE_ACCEPT_MOVING_WRITE_BUFFER = 2, MODE_AUTO_RETRY = 4, ERROR_WANT_READ = 2 };
 
 static int join(SSL *client, SSL *server) {
     BIO *to_server = BIO_new(BIO_s_mem()), *to_client = BIO_new(BIO_s_mem());

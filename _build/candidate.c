@@ -9,13 +9,23 @@ static int64_t made_at(SSL_SESSION *session) {
  * they were when it verified the session, and no certificate of that chain ends. 0: it has to be verified. A revocation
  * comes unseen, and OpenSSL 1.1.1 does not tell whether a name is checked: there, always. */
 static int64_t earned_until(const sslsession_policy *here, sslsession_facts *facts, sslsession_trust *held, int64_t now) {
+    int64_t until = 0;
     if (here->name_checked < 0 || (here->verify_flags & (FLAG_CRL_CHECK | FLAG_CRL_CHECK_ALL)))
         return 0;
     if (facts != NULL && now < facts->earned_until && memcmp(here, &facts->policy, sizeof *here) == 0)
         return facts->earned_until;
+    lock();
+    if (held == NULL && facts != NULL)
+        held = &facts->held;
     if (held != NULL && now < held->until && memcmp(here, &held->policy, sizeof *here) == 0)
-        return held->until;
-    return 0;
+        until = held->until;
+    unlock();
+    return until;
+}
+
+/* Whether the trust of this very context was changed since, as far as it was watched. */
+static int outdated(const sslsession_policy *here, const sslsession_policy *then) {
+    return then->context == here->context && then->epoch != here->epoch && then->epoch >> 32 == here->epoch >> 32;
 }
 
 /* facts: what was captured with the session, or NULL. held: under what it was verified again, or NULL. now: epoch
@@ -41,8 +51,7 @@ static void sslsession_examine(SSL *ssl, SSL_SESSION *session, sslsession_facts 
     if (facts != NULL)
         found->same_certificate = here.has_certificate == facts->policy.has_certificate
             && memcmp(here.certificate, facts->policy.certificate, sizeof here.certificate) == 0;
-    found->outdated = facts != NULL && facts->policy.context == here.context && facts->policy.epoch != here.epoch
-        && facts->policy.epoch >> 32 == here.epoch >> 32;
+    found->outdated = facts != NULL && outdated(&here, &facts->policy);
     found->earned_until = earned_until(&here, facts, held, now);
     found->leaf_in_date = found->earned_until != 0 || sslsession_leaf_in_date(session, now);
     found->spent = found->withdrawn = 0;

@@ -2,7 +2,8 @@
  * connection's record on an SSL, and on an SSL_SESSION its ticket's use and whether its removal was reported. Never a
  * table keyed by address: the address of a dead SSL_CTX is the next one's. */
 enum { EX_SSL, EX_SSL_CTX, EX_SSL_SESSION };
-enum { WANT_NEW = 1, WANT_REMOVE = 2, WANT_GET = 4, WANT_OFFER = 8, SLOT_INFO = 16 };
+enum { WANT_NEW = 1, WANT_REMOVE = 2, WANT_GET = 4, WANT_OFFER = 8, SLOT_INFO = 16, WANT_POOL = 32 };
+enum { POOLS_MOST = 8 };
 
 enum { SUITES_MOST = 128 };
 
@@ -22,6 +23,7 @@ struct attachment {
     remove_session_cb previous_remove;
     get_session_cb previous_get;
     info_cb previous_info;
+    sslsession_pool *pools[POOLS_MOST];
 };
 
 struct connection {
@@ -41,6 +43,7 @@ struct connection {
     int policy_read;
     int64_t earned_until;
     OPENSSL_STACK *chain;
+    char *peer;
     sslsession_policy policy;
 };
 
@@ -60,6 +63,8 @@ static void sslsession_chain_free(OPENSSL_STACK *chain) {
         OPENSSL_sk_pop_free(chain, (sk_free_cb)ossl.X509_free);
 }
 
+static void leave_pools(struct attachment *);
+
 static void free_attachment(void *parent, void *held, CRYPTO_EX_DATA *data, int index, long argl, void *argp) {
     struct attachment *attachment = held;
     (void)parent, (void)data, (void)index, (void)argl, (void)argp;
@@ -67,6 +72,7 @@ static void free_attachment(void *parent, void *held, CRYPTO_EX_DATA *data, int 
         return;
     if (attachment->heard_of)
         push_event(EVENT_CONTEXT_GONE, attachment->id, NULL);
+    leave_pools(attachment);
     free(attachment);
 }
 
@@ -78,6 +84,7 @@ static void free_connection(void *parent, void *held, CRYPTO_EX_DATA *data, int 
     sslsession_chain_free(connection->chain);
     if (connection->home != NULL)
         SSL_CTX_free(connection->home->ctx);
+    free(connection->peer);
     free(connection);
 }
 

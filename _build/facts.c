@@ -156,7 +156,7 @@ static void certificates(SSL *ssl, SSL_SESSION *session, struct connection *conn
 }
 
 static void sslsession_facts_free(sslsession_facts *facts) {
-    if (facts == NULL)
+    if (facts == NULL || atomic_add((atomic_word *)&facts->references, -1) > 0)
         return;
     if (facts->own != NULL)
         X509_free(facts->own);
@@ -194,6 +194,7 @@ static sslsession_facts *capture(SSL *ssl, SSL_SESSION *session, int settled) {
     const char *name;
     if (facts == NULL)
         return NULL;
+    facts->references = 1;
     facts->session = SSL_SESSION_dup(session);
     if (facts->session == NULL) {
         free(facts);

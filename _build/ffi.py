@@ -28,6 +28,9 @@ SOURCES = (
     "slots.c",
     "verify.c",
     "candidate.c",
+    "pool.c",
+    "peers.c",
+    "unasked.c",
     "bench.c",
 )
 DECLARATION = re.compile(

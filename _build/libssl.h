@@ -123,6 +123,7 @@ int SSL_get_security_level(const SSL *);
 uint64_t SSL_get_options(const SSL *);
 X509_VERIFY_PARAM *SSL_get0_param(SSL *);
 OPENSSL_STACK *SSL_get_ciphers(const SSL *);
+int SSL_get_fd(const SSL *);
 const char *SSL_get_servername(const SSL *, int);
 void SSL_get0_alpn_selected(const SSL *, const unsigned char **, unsigned int *);
 OPENSSL_STACK *SSL_get_peer_cert_chain(const SSL *);

@@ -43,9 +43,15 @@ typedef struct {
     unsigned char certificate[32];
 } sslsession_policy;
 typedef struct {
+    sslsession_policy policy;
+    int64_t until;
+} sslsession_trust;
+typedef struct {
+    int references;
     SSL_SESSION *session;
     sslsession_policy policy;
     int64_t earned_until;
+    sslsession_trust held;
     int version;
     int resumable;
     int reused;
@@ -102,11 +108,8 @@ int sslsession_get_reason(SSL *);
 int sslsession_connection_flags(SSL *);
 
 /* verify.c: the stored chain against a connection's own trust, name and dates, and what it was found to hold under */
-typedef struct {
-    sslsession_policy policy;
-    int64_t until;
-} sslsession_trust;
 int sslsession_verify_again(SSL *, X509 *, OPENSSL_STACK *, int *, sslsession_trust *);
+void sslsession_remember(sslsession_facts *, sslsession_trust *);
 
 /* candidate.c: all that set_session asks of a session and of the connection that it is for, in one call */
 typedef struct {
@@ -124,6 +127,41 @@ typedef struct {
     int64_t lifetime_hint;
 } sslsession_candidate;
 void sslsession_examine(SSL *, SSL_SESSION *, sslsession_facts *, sslsession_trust *, int64_t, sslsession_candidate *);
+
+/* pool.c, peers.c, unasked.c: live sessions of a client cache, kept and offered with no Python in the handshake's way */
+enum { POOL_TICKETS = 1, POOL_SESSION = 2, POOL_KEY_MOST = 800 };
+enum {
+    POOL_KEPT, POOL_OFFERED, POOL_RESUMED, POOL_DECLINED, POOL_HITS, POOL_MISSES, POOL_EXPIRED, POOL_REFUSED,
+    POOL_WITHDRAWN, POOL_DROPPED, POOL_COUNTS
+};
+typedef struct {
+    int number;
+    int tickets;
+    int shelves;
+    int any_port;
+    int writes;
+    int asks;
+    int64_t max_lifetime;
+    int64_t idle_lifetime;
+    unsigned int id_context_length;
+    unsigned char id_context[32];
+} sslsession_pool_settings;
+typedef struct sslsession_pool sslsession_pool;
+sslsession_pool *sslsession_pool_new(const sslsession_pool_settings *);
+void sslsession_pool_free(sslsession_pool *);
+void sslsession_pool_ask(sslsession_pool *, int);
+int sslsession_pool_join(SSL_CTX *, sslsession_pool *);
+void sslsession_pool_leave(SSL_CTX *, sslsession_pool *);
+sslsession_facts *sslsession_pool_take(sslsession_pool *, const unsigned char *, size_t, int64_t, int64_t *);
+void sslsession_pool_drop(sslsession_pool *, const unsigned char *, size_t, int);
+sslsession_facts *sslsession_pool_pour(sslsession_pool *, unsigned char *, size_t *);
+int sslsession_pool_holds(sslsession_pool *, const unsigned char *, size_t, int *);
+int sslsession_pool_size(sslsession_pool *);
+int64_t sslsession_pool_count(sslsession_pool *, int);
+void sslsession_pool_after_fork(sslsession_pool *);
+int sslsession_set_peer(SSL *, const char *, const char *);
+extern "Python" void sslsession_py_peer(uint64_t, SSL *);
+extern "Python" void sslsession_py_hand_over(int, sslsession_facts *, const unsigned char *, size_t);
 
 /* bench.c: the same handshakes with no Python between them */
 int sslsession_bench(SSL_CTX *, SSL_CTX *, const char *, SSL_SESSION **, int, int, int *);

@@ -18,6 +18,9 @@ enum {
     UNEXPECTED_EOF = 20 << 23 | 294 /* ERR_LIB_SSL, SSL_R_UNEXPECTED_EOF_WHILE_READING */
 };
 
+static int offer_unasked(SSL *, struct connection *, struct attachment *);
+static int note_outcome(struct connection *, struct attachment *, int, int);
+
 /* Hangs the ticket's use on a session: 1, or 0 where memory is out. */
 static int bind_use(SSL_SESSION *session) {
     unsigned char identity[IDENTITY_SIZE];
@@ -66,6 +69,7 @@ static void settle_the_offer(SSL *ssl, struct connection *connection) {
 /* The start of a connection's first handshake; a renegotiation starts with the same event and offers nothing. */
 static void begin(SSL *ssl, struct connection *connection) {
     struct attachment *home = attachment_of(SSL_get_SSL_CTX(ssl));
+    int asked;
     if (connection->begun || connection->late)
         return;
     connection->begun = 1;
@@ -78,12 +82,14 @@ static void begin(SSL *ssl, struct connection *connection) {
     SSL_callback_ctrl(ssl, CTRL_SET_TLSEXT_DEBUG_CB, (generic_cb)on_extension);
     if (SSL_is_server(ssl))
         return;
-    if (SSL_get_session(ssl) == NULL && home != NULL && (atomic_read(&home->wants) & WANT_OFFER)
-        && atomic_read(&gate)) {
+    if (home != NULL && (atomic_read(&home->wants) & (WANT_OFFER | WANT_POOL)) && atomic_read(&gate)) {
         connection->offering = 1;
-        enter_python();
-        sslsession_py_offer(home->id, ssl);
-        left_python();
+        asked = offer_unasked(ssl, connection, home) || (atomic_read(&home->wants) & WANT_OFFER);
+        if (asked && SSL_get_session(ssl) == NULL) {
+            enter_python();
+            sslsession_py_offer(home->id, ssl);
+            left_python();
+        }
         connection->offering = 0;
     }
     settle_the_offer(ssl, connection);
@@ -92,7 +98,8 @@ static void begin(SSL *ssl, struct connection *connection) {
 /* Tells whoever offered the session what became of it; a withdrawal, also who kept sessions of this connection. */
 static void tell(SSL *ssl, struct connection *connection, int outcome, int who) {
     struct attachment *home = connection->home;
-    if (home == NULL || !(atomic_read(&home->wants) & WANT_OFFER) || !atomic_read(&gate))
+    if (home == NULL || !(atomic_read(&home->wants) & (WANT_OFFER | WANT_POOL)) || !atomic_read(&gate)
+        || !note_outcome(connection, home, outcome, who))
         return;
     enter_python();
     sslsession_py_outcome(home->id, ssl, outcome, who);

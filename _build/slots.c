@@ -14,10 +14,14 @@ static int wanted(struct attachment *attachment, int what) {
     return attachment != NULL && (atomic_read(&attachment->wants) & what) && atomic_read(&gate);
 }
 
+static void keep_unasked(SSL *, SSL_SESSION *, struct attachment *);
+
 static int on_new(SSL *ssl, SSL_SESSION *session) {
     struct attachment *attachment = attachment_for(ssl);
     new_session_cb previous = attachment != NULL ? attachment->previous_new : NULL;
     int taken = previous != NULL ? previous(ssl, session) : 0;
+    if (wanted(attachment, WANT_POOL))
+        keep_unasked(ssl, session, attachment);
     if (wanted(attachment, WANT_NEW)) {
         enter_python();
         if (!sslsession_py_new(attachment->id, ssl, session))
@@ -84,7 +88,7 @@ static void on_remove(SSL_CTX *ctx, SSL_SESSION *session) {
  * where memory is out. */
 static int sslsession_watch(SSL_CTX *ctx, int wants) {
     struct attachment *attachment = make_attachment(ctx);
-    int slots = wants != 0 ? wants | SLOT_INFO : 0, changed;
+    int slots = wants != 0 ? wants | SLOT_INFO | (wants & WANT_POOL ? WANT_NEW : 0) : 0, changed;
     if (attachment == NULL)
         return 0;
     lock();

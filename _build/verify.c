@@ -31,3 +31,10 @@ static int sslsession_leaf_in_date(SSL_SESSION *session, int64_t now) {
     return leaf == NULL
         || (X509_cmp_time(X509_get0_notAfter(leaf), &at) > 0 && X509_cmp_time(X509_get0_notBefore(leaf), &at) < 0);
 }
+
+/* Keeps what held with the session that it held for, so that no copy of the knowledge is lost with a copy of Python's. */
+static void sslsession_remember(sslsession_facts *facts, sslsession_trust *trust) {
+    lock();
+    facts->held = *trust;
+    unlock();
+}

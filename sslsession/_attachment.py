@@ -20,10 +20,10 @@ from typing import Any, Callable, Optional
 
 from sslsession import _borrow, _callbacks, _envelope, _events, _observing
 from sslsession._libssl import ffi, lib
-from sslsession.errors import SessionMismatch
+from sslsession.errors import SessionError, SessionMismatch
 from sslsession.session import Session
 
-WANT_NEW, WANT_REMOVE, WANT_GET, WANT_OFFER = 1, 2, 4, 8
+WANT_NEW, WANT_REMOVE, WANT_GET, WANT_OFFER, WANT_POOL = 1, 2, 4, 8, 32
 VERIFY_PEER, VERIFY_FAIL_IF_NO_PEER_CERT = 1, 2
 GET_CACHE_MODE, SET_CACHE_MODE = 45, 44
 CACHE_CLIENT, CACHE_SERVER, CACHE_NO_INTERNAL_STORE = 0x001, 0x002, 0x200
@@ -32,6 +32,7 @@ NewUser = Callable[[_borrow.Owner, Session], Optional[bool]]
 RemoveUser = Callable[[Optional[ssl.SSLContext], Session], None]
 GetUser = Callable[[_borrow.Owner, bytes], Any]
 OfferUser = Callable[[_borrow.Borrowed], bool]
+PeerUser = Callable[[_borrow.Borrowed], None]
 OutcomeUser = Callable[[_borrow.Borrowed, int], None]
 DECLINED, RESUMED, WITHDRAWN = 0, 1, 2
 
@@ -43,7 +44,8 @@ class User:
     """Somebody who joined an attachment; what is None is not wanted.
 
     ``offer`` is asked as a client's handshake begins and says whether it offered a session on it; ``outcome`` is told
-    what became of a session so offered, and of any connection that a fatal alert ended.
+    what became of a session so offered, and of any connection that a fatal alert ended. Whoever has a ``pool`` is asked
+    only where C finds nothing there that it may offer by itself, and names the ``peer`` where C cannot.
     """
 
     new: NewUser | None = None
@@ -51,6 +53,8 @@ class User:
     get: GetUser | None = None
     offer: OfferUser | None = None
     outcome: OutcomeUser | None = None
+    peer: PeerUser | None = None
+    pool: Any = None
 
     def __init__(self) -> None:
         self.number = next(_numbers)
@@ -62,7 +66,7 @@ class User:
             (WANT_NEW if self.new is not None else 0)
             | (WANT_REMOVE if self.remove is not None else 0)
             | (WANT_GET if self.get is not None else 0)
-            | (WANT_OFFER if self.offer is not None else 0)
+            | (WANT_POOL if self.pool is not None else WANT_OFFER if self.offer is not None else 0)
         )
 
 
@@ -95,6 +99,8 @@ class Attachment:
             attachment = _callbacks.handlers.get(number)
             if not isinstance(attachment, Attachment):
                 attachment = _callbacks.handlers[number] = cls(context, number)
+            if user.pool is not None and not lib.sslsession_pool_join(pointer, user.pool):
+                raise SessionError("this context has as many client caches as it can have: detach one first")
             attachment.users = (*attachment.users, user)
             attachment._tell_openssl(context)
             if user.remove is not None:
@@ -110,6 +116,8 @@ class Attachment:
         with _events.section():
             self.users = tuple(other for other in self.users if other is not user)
             if context is not None:
+                if user.pool is not None:
+                    lib.sslsession_pool_leave(_borrow.context_pointer(context), user.pool)
                 self._tell_openssl(context)
             if not self.users:
                 _callbacks.handlers.pop(self.number, None)
@@ -126,10 +134,10 @@ class Attachment:
         for user in self.users:
             wants |= user.wants
         pointer = _borrow.context_pointer(context)
-        self._set_cache_mode(pointer, _borrow.protocol_of(context), bool(wants & WANT_NEW))
-        if wants & WANT_OFFER and self._watch is None:
+        self._set_cache_mode(pointer, _borrow.protocol_of(context), bool(wants & (WANT_NEW | WANT_POOL)))
+        if wants & WANT_POOL and self._watch is None:
             self._watch = _observing.Watch(context)
-        elif not wants & WANT_OFFER and self._watch is not None:
+        elif not wants & WANT_POOL and self._watch is not None:
             self._watch.end()
             self._watch = None
         if not lib.sslsession_watch(pointer, wants):
@@ -178,6 +186,14 @@ class Attachment:
         for user in self.users:
             if user.offer is not None and user.offer(borrowed):
                 lib.sslsession_await_outcome(handle, user.number)
+                return
+
+    def on_peer(self, handle: Any) -> None:
+        """Whom a connection is with that has no SNI."""
+        borrowed = _borrow.borrow_pointer(handle)
+        for user in self.users:
+            if user.peer is not None:
+                user.peer(borrowed)
                 return
 
     def on_outcome(self, handle: Any, outcome: int, who: int) -> None:

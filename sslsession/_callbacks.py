@@ -35,11 +35,16 @@ class Handler(Protocol):
     def on_offer(self, handle: Any) -> None:
         """A client's handshake begins: the moment to offer a session on it."""
 
+    def on_peer(self, handle: Any) -> None:
+        """A client's handshake begins, and neither SNI nor socket tell C with whom."""
+
     def on_outcome(self, handle: Any, outcome: int, who: int) -> None:
         """What became of what was offered: declined, resumed, or withdrawn by a fatal alert."""
 
 
 handlers: dict[int, Handler] = {}
+heirs: dict[int, Callable[[Any, bytes], None]] = {}
+"""By a pool's number: who takes over facts that leave it, and their key."""
 _thread_state = threading.local()
 _counted = {"callback_errors": 0}
 
@@ -141,6 +146,20 @@ def sslsession_py_outcome(context: int, handle: Any, outcome: int, who: int) -> 
     handler = handlers.get(context)
     if handler is not None:
         handler.on_outcome(handle, outcome, who)
+
+
+@_entry(error=None)
+def sslsession_py_peer(context: int, handle: Any) -> None:
+    handler = handlers.get(context)
+    if handler is not None:
+        handler.on_peer(handle)
+
+
+@_entry(error=None)
+def sslsession_py_hand_over(number: int, facts: Any, key: Any, size: int) -> None:
+    facts, heir = ffi.gc(facts, lib.sslsession_facts_free), heirs.get(number)
+    if heir is not None:
+        heir(facts, bytes(ffi.buffer(key, size)))
 
 
 def _close_gate() -> None:

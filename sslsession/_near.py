@@ -1,6 +1,7 @@
-"""The live sessions that a client keeps in this process, by key: bounded, newest first, each ticket handed out once.
+"""Sessions of a client cache that C cannot keep: those that were read from bytes, added, or fetched ahead.
 
-Nothing here asks OpenSSL, a store or the clock.
+By key (``_peers.near_key``): bounded, newest first, each ticket handed out once. Nothing here asks OpenSSL, a store or
+the clock.
 """
 
 from __future__ import annotations
@@ -9,11 +10,8 @@ import threading
 from collections import OrderedDict
 from typing import NamedTuple
 
-from sslsession._peers import SESSION, TICKETS, Peer
+from sslsession._peers import SESSION, TICKETS
 from sslsession.session import Session
-
-NearKey = tuple[bytes, Peer]
-"""The portable part of a policy (empty for what a user added) and the peer."""
 
 
 class Held(NamedTuple):
@@ -40,13 +38,13 @@ class Near:
     def __init__(self, tickets: int, keys: int) -> None:
         self._tickets = tickets
         self._keys = keys
-        self._shelves: OrderedDict[NearKey, Shelf] = OrderedDict()
+        self._shelves: OrderedDict[bytes, Shelf] = OrderedDict()
         # Garbage collection inside of it may close a connection, whose ticket comes in on this very thread.
         self._lock = threading.RLock()
 
-    def put(self, key: NearKey, session: Session, now: float) -> list[tuple[NearKey, Session]]:
+    def put(self, key: bytes, session: Session, now: float) -> list[tuple[bytes, Session]]:
         """Keeps a session; returns those that had to go for it."""
-        gone: list[tuple[NearKey, Session]] = []
+        gone: list[tuple[bytes, Session]] = []
         with self._lock:
             shelf = self._shelves.get(key)
             if shelf is None:
@@ -64,7 +62,7 @@ class Near:
                 gone += [(oldest, held.session) for held in _all(shelf)]
         return gone
 
-    def take(self, key: NearKey, now: float) -> Held | None:
+    def take(self, key: bytes, now: float) -> Held | None:
         """The newest ticket, which leaves; else the TLS 1.2 session, which stays; ``used`` is of before."""
         with self._lock:
             shelf = self._shelves.get(key)
@@ -78,7 +76,7 @@ class Near:
                 shelf.session = held._replace(used=now)
             return held
 
-    def drop(self, key: NearKey, session: Session | None = None) -> None:
+    def drop(self, key: bytes, session: Session | None = None) -> None:
         """Forgets all of a key, or this one session."""
         with self._lock:
             shelf = self._shelves.get(key)
@@ -91,31 +89,31 @@ class Near:
             if shelf.session is not None and shelf.session.session is session:
                 shelf.session = None
 
-    def drop_tickets(self, key: NearKey) -> None:
+    def drop_tickets(self, key: bytes) -> None:
         """Forgets the tickets of a key."""
         with self._lock:
             if key in self._shelves:
                 self._shelves[key].tickets.clear()
 
-    def empty(self) -> list[tuple[NearKey, Session]]:
+    def empty(self) -> list[tuple[bytes, Session]]:
         """Forgets all; returns it, the newest of each key last."""
         with self._lock:
             everything = [(key, held.session) for key, shelf in self._shelves.items() for held in _all(shelf)]
             self._shelves.clear()
         return everything
 
-    def known(self) -> list[NearKey]:
+    def known(self) -> list[bytes]:
         """The keys that there are."""
         with self._lock:
             return list(self._shelves)
 
-    def kind(self, key: NearKey) -> str | None:
+    def kind(self, key: bytes) -> str | None:
         """Of which kind the last session of this key was, also where it is gone."""
         with self._lock:
             shelf = self._shelves.get(key)
             return shelf.kind if shelf is not None else None
 
-    def holds(self, key: NearKey) -> bool:
+    def holds(self, key: bytes) -> bool:
         """Whether there is a session for this key."""
         with self._lock:
             shelf = self._shelves.get(key)

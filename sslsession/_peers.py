@@ -23,6 +23,9 @@ MAGIC = b"SSE1"
 DIGEST_SIZE = 32
 PORTABLE = ffi.offsetof("sslsession_policy", "server")
 """Where in a policy the fields begin that mean the same in every process."""
+PORTABLE_SIZE = ffi.sizeof("sslsession_policy") - PORTABLE
+ANY_POLICY = bytes(PORTABLE_SIZE)
+"""In the place of a policy, for what a user added: no connection has it."""
 
 
 class Peer(NamedTuple):
@@ -41,11 +44,9 @@ class StoredKey(NamedTuple):
     policy: str
 
 
-def peer_of(owner: Any, any_port: bool) -> Peer | None:
+def peer_of(owner: Any) -> Peer | None:
     """The peer of a client's connection; None where nothing tells it from others."""
     name = getattr(owner, "server_hostname", None)
-    if any_port and name:
-        return Peer(name.lower(), "")
     if not isinstance(owner, ssl.SSLSocket):
         return Peer(name.lower(), "") if name else None
     try:
@@ -53,8 +54,7 @@ def peer_of(owner: Any, any_port: bool) -> Peer | None:
     except OSError:
         return None  # a port that cannot be told just now is not the same as one that is never known
     if isinstance(address, tuple):
-        host, port = str(address[0]), "" if any_port else str(address[1])
-        return Peer(name.lower() if name else f"@{host}", port)
+        return Peer(name.lower() if name else f"@{address[0]}", str(address[1]))
     path = address.decode(errors="replace") if isinstance(address, bytes) else str(address)
     if name:
         return Peer(name.lower(), f"unix:{path}" if path else "")
@@ -74,9 +74,21 @@ def named_peer(host: str, port: int | None) -> Peer:
     return Peer(host.lower(), "" if port is None else str(port))
 
 
-def portable(native: Any) -> bytes:
-    """What a policy says that holds in every process: for near keys, where a digest would take longer."""
-    return bytes(ffi.buffer(native)[PORTABLE:])
+def near_key(native: Any, peer: Peer) -> bytes:
+    """The key of a session in this process, as ``peers.c`` makes it; native: an ``sslsession_policy *``, or None."""
+    policy = ANY_POLICY if native is None else bytes(ffi.buffer(native)[PORTABLE:])
+    return b"%b%b\0%b\0" % (policy, peer.host.encode(), peer.port.encode())
+
+
+def peer_in(key: bytes) -> Peer:
+    """The peer of such a key."""
+    host, port, _ = key[PORTABLE_SIZE:].decode(errors="replace").split("\0")
+    return Peer(host, port)
+
+
+def name_of(peer: Peer) -> str | None:
+    """The host name that connections to the peer have; None where they have none."""
+    return None if peer.host.startswith("@") else peer.host
 
 
 def policy_digest(native: Any) -> str:

@@ -20,8 +20,6 @@ from sslsession import _borrow, _keeping, _peers
 from sslsession._attachment import DECLINED, RESUMED, Attachment, User
 from sslsession._keeping import Keeping, Limits
 from sslsession._libssl import ffi, lib
-from sslsession._near import NearKey
-from sslsession._peers import Peer
 from sslsession.errors import InvalidSession, SessionError, SessionExpired, SessionMismatch, UnsupportedError
 from sslsession.handover import offer_unasked
 from sslsession.resumption import Reason, canonical_name
@@ -30,8 +28,6 @@ from sslsession.session import Session
 COUNTED = (
     "kept offered resumed declined hits store_hits misses expired refused withdrawn stored store_errors dropped"
 ).split()
-ADDED = b""
-"""In place of a policy, the key of what a user added: whatever connection it suits."""
 _caches: weakref.WeakSet[ClientSessionCache] = weakref.WeakSet()
 
 
@@ -84,10 +80,12 @@ class ClientSessionCache:
             raise UnsupportedError(
                 "early data cannot be sent by this version of sslsession: leave early_data out"
             )
-        limits = Limits(tickets_per_peer, max_lifetime, idle_lifetime, _peers.partition_digest(partition))
+        whole = all(seconds is None or seconds == int(seconds) for seconds in (max_lifetime, idle_lifetime))
+        digest = _peers.partition_digest(partition)
+        by_c = clock is time.time and whole
+        limits = Limits(tickets_per_peer, max_lifetime, idle_lifetime, digest, bool(same_host_any_port), by_c)
         opened = _opened(store)
-        self._keeping = Keeping(opened, opened is not store, limits)
-        self._any_port = bool(same_host_any_port)
+        self._keeping = Keeping(opened, opened is not store, limits, clock)
         self._clock = clock
         self._joined: weakref.WeakKeyDictionary[ssl.SSLContext, Joined] = weakref.WeakKeyDictionary()
         self._closed = False
@@ -121,7 +119,8 @@ class ClientSessionCache:
 
     def _join(self, context: ssl.SSLContext, given: ssl.SSLContext) -> None:
         user = User()
-        user.new, user.offer, user.outcome = self._keep, self._offer, self._outcome
+        user.offer, user.outcome, user.peer = self._offer, self._outcome, _tell_peer
+        user.pool, user.number = self._keeping.pool, self._keeping.number
         attachment = Attachment.join(context, user, proved=True)
         self._joined[context] = Joined(weakref.ref(given), attachment, user)
 
@@ -145,7 +144,7 @@ class ClientSessionCache:
             raise TypeError(
                 f"a sslsession.Session is needed, not {type(session).__name__}: see get_session(conn)"
             )
-        peer, now = _peers.named_peer(host, None if self._any_port else port), self._clock()
+        peer, now = _peers.named_peer(host, port), self._clock()
         if not session.is_resumable:
             raise InvalidSession(f"{Reason.NOT_RESUMABLE}. Take it after a first read.")
         if not now < session.expires_at:
@@ -154,8 +153,8 @@ class ClientSessionCache:
             raise SessionMismatch(
                 f"the session is of {session.server_name!r} and cannot be resumed with {host!r}"
             )
-        self._count("kept")
-        self._keeping.keep((ADDED, peer), session, now)
+        self._keeping.count("kept")
+        self._keeping.keep(self._keeping.key(None, peer), session, now)
 
     async def prefetch(self, host: str, port: int | None = None) -> bool:
         """Fetches a session from the store, so that no handshake of this event loop has to wait for it.
@@ -166,19 +165,19 @@ class ClientSessionCache:
         import asyncio
 
         peers = {_peers.named_peer(host, None)}
-        if port is not None and not self._any_port:
+        if port is not None:
             peers.add(_peers.named_peer(host, port))
         loop, found = asyncio.get_running_loop(), False
         for joined in list(self._joined.values()):
             native = _policy_of_trial(joined.context(), host)
             for peer in peers if native is not None else ():
                 key, now = self._keeping.key(native, peer), self._clock()
-                if not self._keeping.near.holds(key):
+                if not self._keeping.holds(key):
                     fetch = functools.partial(self._keeping.fetch, key, native, now)
                     session = await loop.run_in_executor(None, fetch)
                     if session is not None:
                         self._keeping.put(key, session, now)
-                found = found or self._keeping.near.holds(key)
+                found = found or self._keeping.holds(key)
         return found
 
     def clear(self) -> None:
@@ -204,7 +203,7 @@ class ClientSessionCache:
         """
         keeping = self._keeping
         counts = keeping.counts()
-        now = {"sessions": len(keeping.near), "waiting": len(keeping.far) if keeping.far is not None else 0}
+        now = {"sessions": len(keeping), "waiting": len(keeping.far) if keeping.far is not None else 0}
         return {**{name: counts.get(name, 0) for name in COUNTED}, **now}
 
     def flush(self) -> None:
@@ -224,7 +223,7 @@ class ClientSessionCache:
         for joined in list(self._joined.values()):
             joined.attachment.leave(joined.user)
         self._joined.clear()
-        self._keeping.close(self._clock())
+        self._keeping.close()
 
     def __enter__(self) -> ClientSessionCache:
         return self
@@ -236,69 +235,53 @@ class ClientSessionCache:
 
     def __repr__(self) -> str:
         store = self._keeping.far.store if self._keeping.far is not None else None
-        return f"<ClientSessionCache of {len(self._keeping.near)} sessions, store={store!r}>"
+        return f"<ClientSessionCache of {len(self._keeping)} sessions, store={store!r}>"
 
     # What the attachment calls, in the middle of handshakes and reads
 
-    def _keep(self, owner: _borrow.Owner, session: Session) -> None:
-        native = session._native
-        if native.policy.server or not native.resumable or session.expires_at <= self._clock():
-            return
-        peer = _peers.peer_of(owner, self._any_port)
-        if peer is not None:
-            self._count("kept")
-            self._keeping.keep(self._keeping.key(_policy_in(native), peer), session, self._clock())
-
     def _offer(self, borrowed: _borrow.Borrowed) -> bool:
-        owner = borrowed.owner
-        peer = _peers.peer_of(owner, self._any_port)
+        """C found nothing that it may offer by itself."""
+        keeping, peer, now = self._keeping, _peers.peer_of(borrowed.owner), self._clock()
         if peer is None:
             return False
         native = lib.sslsession_policy_at_start(borrowed.ssl)
-        key, now = self._keeping.key(native, peer), self._clock()
-        name = getattr(owner, "server_hostname", None)
-        for near in (key, (ADDED, peer), (ADDED, Peer(peer.host, ""))):
+        key = keeping.key(native, peer)
+        name = getattr(borrowed.owner, "server_hostname", None)
+        for near in (key, keeping.key(None, peer), keeping.key(None, peer._replace(port=""))):
             while True:
-                session = self._keeping.take(near, now)
+                session = keeping.take(near, now)
                 if session is None:
                     break
                 if self._offers(session, borrowed, name, now, near):
-                    self._count("hits")
+                    keeping.count("hits")
                     return True
-        session = self._keeping.fetch(key, native, now)
+        session = keeping.fetch(key, native, now)
         if session is not None and self._offers(session, borrowed, name, now, key):
-            self._count("store_hits")
+            keeping.count("store_hits")
             return True
-        self._count("misses")
+        keeping.count("misses")
         return False
 
     def _offers(
-        self, session: Session, borrowed: _borrow.Borrowed, name: str | None, now: float, key: NearKey
+        self, session: Session, borrowed: _borrow.Borrowed, name: str | None, now: float, key: bytes
     ) -> bool:
         if now - session.time > self._keeping.limits.max_lifetime:
             reason: Reason | None = Reason.EXPIRED
         else:
             reason = offer_unasked(session, borrowed.ssl, name, int(now))
         if reason is None:
-            self._count("offered")
+            self._keeping.count("offered")
             return True
-        self._count("expired" if reason is Reason.EXPIRED else "refused")
-        self._keeping.near.drop(key, session)
+        self._keeping.count("expired" if reason is Reason.EXPIRED else "refused")
+        self._keeping.drop(key, session)
         return False
 
     def _outcome(self, borrowed: _borrow.Borrowed, outcome: int) -> None:
-        if outcome == RESUMED:
-            self._count("resumed")
-            return
-        self._count("declined" if outcome == DECLINED else "withdrawn")
-        peer = _peers.peer_of(borrowed.owner, self._any_port)
+        """C has counted it, and has forgotten what is in its pool."""
+        peer = _peers.peer_of(borrowed.owner)
         native = lib.sslsession_policy_at_start(borrowed.ssl)
-        if peer is not None and native != ffi.NULL:
-            # The siblings of a ticket that was declined are likely dead as well (RFC 9149).
+        if outcome != RESUMED and peer is not None and native != ffi.NULL:
             self._keeping.forget(self._keeping.key(native, peer), native, tickets_only=outcome == DECLINED)
-
-    def _count(self, name: str) -> None:
-        self._keeping.count(name)
 
 
 class Joined(NamedTuple):
@@ -324,8 +307,10 @@ def _opened(store: Any) -> Any:
     return store
 
 
-def _policy_in(native: Any) -> Any:
-    return ffi.addressof(native, "policy")
+def _tell_peer(borrowed: _borrow.Borrowed) -> None:
+    peer = _peers.peer_of(borrowed.owner)
+    if peer is not None:
+        lib.sslsession_set_peer(borrowed.ssl, peer.host.encode(), peer.port.encode())
 
 
 def _policy_of_trial(context: ssl.SSLContext | None, host: str) -> Any:

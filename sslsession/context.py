@@ -69,7 +69,7 @@ def inject_into_ssl(cache: ClientSessionCache | None = None) -> None:
     if cache is not None and not isinstance(cache, ClientSessionCache):
         raise TypeError(f"a ClientSessionCache is needed, not {type(cache).__name__}")
     _borrow.prove()
-    handover.prepare()
+    handover.id_context()  # which makes a context
     with _lock:
         _injected = cache if cache is not None else default_cache()
         if _ssls_own is None:

@@ -158,7 +158,10 @@ def _verify_again(session: Session, handle: Any) -> tuple[Reason | None, str, in
         return Reason.TRUST_FAILED, " (it holds no certificate to verify again)", 0
     error, trust = ffi.new("int *"), ffi.new("sslsession_trust *")
     if lib.sslsession_verify_again(handle, leaf, session._chain(), error, trust):
-        session._held = trust
+        if session._native is not None:
+            lib.sslsession_remember(session._native, trust)
+        else:
+            session._held = trust
         return None, "", trust.until
     text = ffi.string(lib.X509_verify_cert_error_string(error[0])).decode()
     if not session._has_facts:
@@ -167,7 +170,7 @@ def _verify_again(session: Session, handle: Any) -> tuple[Reason | None, str, in
 
 
 @functools.lru_cache(maxsize=1)
-def _id_context() -> bytes:
+def id_context() -> bytes:
     """The session id context that ssl gives to all its connections: only a session tells it, so one is begun."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
@@ -178,17 +181,12 @@ def _id_context() -> bytes:
     return session.id_context if session is not None else b""
 
 
-def prepare() -> None:
-    """Learns now what it would have to make a context for in the middle of a handshake."""
-    _id_context()
-
-
 def _offer(session: Session, handle: Any, earned_until: int) -> None:
     # OpenSSL's clients end a handshake that resumes a session of another id context, and ssl's differs from s_client's.
-    id_context = _id_context()
+    context = id_context()
     single_use = session._version >= TLS1_3
     done = lib.sslsession_offer(
-        handle, session._pointer, id_context, len(id_context), single_use, session._chain(), earned_until
+        handle, session._pointer, context, len(context), single_use, session._chain(), earned_until
     )
     if done < 0:
         raise MemoryError("OpenSSL could not copy the session")

@@ -81,8 +81,13 @@ class Session:
         """Takes over an ``sslsession_facts``, the session in it too; name: what a client's socket was wrapped with."""
         if native == ffi.NULL:
             raise MemoryError("OpenSSL could not copy the session")
+        return cls._of_facts(ffi.gc(native, lib.sslsession_facts_free), name)
+
+    @classmethod
+    def _of_facts(cls, native: Any, name: str | None) -> Session:
+        """The same, where the facts are freed with ``native`` itself."""
         self = cls.__new__(cls)
-        self._native = ffi.gc(native, lib.sslsession_facts_free)
+        self._native = native
         self._pointer = native.session
         self._facts_cache = self._held = None
         self._name = name

@@ -13,11 +13,14 @@ from typing import Any
 
 from sslsession import _borrow
 from sslsession._libssl import ffi, lib
+from sslsession._peers import Peer
 from sslsession.bench.identity import HOST, client_context, server_context
+from sslsession.client import ClientSessionCache
 from sslsession.errors import SessionError
 from sslsession.handover import get_session, set_session
 
 FLIGHTS_MOST = 16
+FORGET_ALL = lib.POOL_TICKETS | lib.POOL_SESSION
 
 
 class Loop:
@@ -90,6 +93,58 @@ class Ours(Loop):
         return get_session(client)
 
 
+class ByHand(Loop):
+    """The yardstick in Python: what somebody would write with OpenSSL's functions and nothing of this library."""
+
+    must_resume = True
+
+    def wrap(self, incoming: ssl.MemoryBIO, outgoing: ssl.MemoryBIO) -> ssl.SSLObject:
+        client = self.client.wrap_bio(incoming, outgoing, server_hostname=HOST)
+        if self.session is not None:
+            copy = lib.SSL_SESSION_dup(self.session)
+            lib.SSL_set_session(_borrow.borrow(client).ssl, copy)
+            lib.SSL_SESSION_free(copy)
+        return client
+
+    def take(self, client: ssl.SSLObject) -> Any:
+        kept = lib.SSL_SESSION_dup(lib.SSL_get_session(_borrow.borrow(client).ssl))
+        return ffi.gc(kept, lib.SSL_SESSION_free)
+
+
+class Attached(Loop):
+    """Resumed by a ``ClientSessionCache``, which nobody calls."""
+
+    must_resume = True
+
+    def __init__(self, version: str) -> None:
+        super().__init__(version)
+        self.cache = ClientSessionCache()
+        self.cache.attach(self.client)
+
+
+class AttachedFull(Attached):
+    """Full handshakes of an attached context: what comes is kept, and forgotten before the next one could offer it."""
+
+    must_resume = False
+
+    def __init__(self, version: str) -> None:
+        super().__init__(version)
+        self._key: bytes | None = None
+
+    def once(self) -> bool:
+        reused = super().once()
+        lib.sslsession_pool_drop(self.cache._keeping.pool, self._key, len(self._key or b""), FORGET_ALL)
+        return reused
+
+    def wrap(self, incoming: ssl.MemoryBIO, outgoing: ssl.MemoryBIO) -> ssl.SSLObject:
+        client = super().wrap(incoming, outgoing)
+        if self._key is None:
+            policy = ffi.new("sslsession_policy *")
+            lib.sslsession_read_policy(_borrow.borrow(client).ssl, policy)
+            self._key = self.cache._keeping.key(policy, Peer(HOST, ""))
+        return client
+
+
 class FullInC(Loop):
     """The yardstick: the same with nothing of Python in it (``bench.c``)."""
 
@@ -152,6 +207,9 @@ LOOPS: dict[str, type[Loop]] = {
     "full": Full,
     "ssl": SslOwn,
     "ours": Ours,
+    "by_hand": ByHand,
+    "attached": Attached,
+    "attached_full": AttachedFull,
     "c_full": FullInC,
     "c": ResumedInC,
 }

@@ -10,7 +10,10 @@ from sslsession.bench.run import Result, VersionResult
 TITLES = {
     "full": "full handshake, ssl alone",
     "ssl": "resumed, ssl's own session=",
-    "ours": "resumed, sslsession",
+    "ours": "resumed, set_session",
+    "by_hand": "resumed, by hand in Python",
+    "attached": "resumed, attached context",
+    "attached_full": "full handshake, attached",
     "c_full": "full handshake, in C",
     "c": "resumed, in C",
 }
@@ -21,6 +24,11 @@ RATIOS = (
     ("ssl", "full"),
     ("full", "c_full"),
     ("c", "c_full"),
+    ("attached", "full"),
+    ("attached", "by_hand"),
+    ("attached", "c"),
+    ("attached", "ssl"),
+    ("attached_full", "full"),
 )
 """What is divided by what, round by round."""
 
