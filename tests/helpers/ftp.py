@@ -8,7 +8,7 @@ from pathlib import Path
 
 from helpers.certs import Identity
 from helpers.processes import require
-from helpers.services import CERTIFICATE, KEY, Service, daemon_user, service
+from helpers.services import CERTIFICATE, KEY, Service, account, service
 
 CONFIG = """\
 listen=YES
@@ -20,8 +20,8 @@ secure_chroot_dir={directory}/empty
 seccomp_sandbox=NO
 isolate=NO
 isolate_network=NO
-ftp_username={user}
-nopriv_user={user}
+ftp_username={account.user}
+nopriv_user={account.user}
 anonymous_enable=YES
 anon_root={directory}/files
 anon_upload_enable=YES
@@ -55,6 +55,7 @@ def vsftpd(
     `version` is "1.2", "1.3" or None for both. `implicit`: TLS from the first byte, without AUTH TLS.
     """
     program = require("vsftpd")
+    runs_as = account()
 
     def configure(directory: Path, ports: Sequence[int]) -> list[str | Path]:
         for each in ("empty", "files"):
@@ -64,7 +65,7 @@ def vsftpd(
             CONFIG.format(
                 port=ports[0],
                 directory=directory,
-                user=daemon_user(),
+                account=runs_as,
                 implicit="YES" if implicit else "NO",
                 certificate=CERTIFICATE,
                 key=KEY,
@@ -72,4 +73,4 @@ def vsftpd(
         )
         return [program, conf]
 
-    return service(configure, identity, user=daemon_user(), log_file="vsftpd.log", openssl_version=version)
+    return service(configure, identity, account=runs_as, log_file="vsftpd.log", openssl_version=version)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import grp
 import os
-import pwd
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -13,7 +11,7 @@ import pytest
 
 from helpers.certs import Identity
 from helpers.processes import require
-from helpers.services import CERTIFICATE, KEY, Service, daemon_user, group_of, service
+from helpers.services import CERTIFICATE, KEY, Service, account, give, service
 
 DOVECOT_CONFIG = """\
 base_dir = {directory}/run
@@ -21,12 +19,13 @@ state_dir = {directory}/state
 log_path = /dev/stderr
 info_log_path = /dev/stderr
 debug_log_path = /dev/stderr
+import_environment = TZ OPENSSL_CONF={directory}/openssl.cnf
 protocols = imap
 listen = 127.0.0.1
-default_internal_user = {user}
-default_internal_group = {group}
-default_login_user = {user}
-first_valid_uid = {uid}
+default_internal_user = {account.user}
+default_internal_group = {account.group}
+default_login_user = {account.user}
+first_valid_uid = {account.uid}
 first_valid_gid = 0
 ssl = required
 ssl_cert = <{directory}/{certificate}
@@ -55,7 +54,7 @@ passdb {{
 }}
 userdb {{
   driver = static
-  args = uid={uid} gid={gid} home={directory}/home
+  args = uid={account.uid} gid={account.gid} home={directory}/home
 }}
 """
 DOVECOT_FULL = r"SSLv3/TLS write certificate\b"
@@ -103,7 +102,7 @@ def dovecot(
     own, for each connection.
     """
     program = require("dovecot")
-    user = daemon_user()
+    runs_as = account()
 
     def configure(directory: Path, ports: Sequence[int]) -> list[str | Path]:
         for each in ("run", "state", "mail", "home"):
@@ -113,10 +112,7 @@ def dovecot(
             DOVECOT_CONFIG.format(
                 directory=directory,
                 port=ports[0],
-                user=user,
-                group=_group_name(user),
-                uid=pwd.getpwnam(user).pw_uid,
-                gid=group_of(user),
+                account=runs_as,
                 service_count=0 if one_process else 1,
                 certificate=CERTIFICATE,
                 key=KEY,
@@ -124,7 +120,7 @@ def dovecot(
         )
         return [program, "-F", "-c", conf]
 
-    return service(configure, identity, user=user, openssl_version=version)
+    return service(configure, identity, account=runs_as, openssl_version=version)
 
 
 def exim(identity: Identity, *, version: str = "both") -> AbstractContextManager[Service]:
@@ -137,10 +133,8 @@ def exim(identity: Identity, *, version: str = "both") -> AbstractContextManager
         pytest.skip("Exim's daemon can be started by root alone")
 
     def configure(directory: Path, ports: Sequence[int]) -> list[str | Path]:
-        owner = pwd.getpwnam("Debian-exim")
         (directory / "spool").mkdir(exist_ok=True)
-        for path in (directory, *directory.iterdir()):
-            os.chown(path, owner.pw_uid, owner.pw_gid)
+        give(directory, account("Debian-exim"))
         conf = directory / "exim.conf"
         conf.write_text(
             EXIM_CONFIG.format(
@@ -155,7 +149,3 @@ def exim(identity: Identity, *, version: str = "both") -> AbstractContextManager
         return [program, "-C", conf, "-bdf"]
 
     return service(configure, identity, ports=2, log_file="mainlog")
-
-
-def _group_name(user: str) -> str:
-    return grp.getgrgid(group_of(user)).gr_name

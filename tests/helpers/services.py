@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import pwd
 import re
 import shutil
 import tempfile
@@ -12,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from helpers.certs import Identity
 from helpers.processes import Process, find_program, free_port
@@ -66,13 +66,13 @@ def service(
     identity: Identity,
     *,
     ports: int = 1,
-    user: str | None = None,
+    account: Account | None = None,
     log_file: str | None = None,
     openssl_version: str | None = None,
 ) -> Iterator[Service]:
     """Runs a daemon that `configure` sets up; its key and certificate are `KEY` and `CERTIFICATE` in its directory.
 
-    user: whom it runs as, and who owns the directory, if this is root. openssl_version: "1.2" or "1.3" for a daemon
+    account: whom it runs as, and who owns the directory, if this is root. openssl_version: "1.2" or "1.3" for a daemon
     whose own settings cannot say so: OpenSSL's configuration file does.
     """
     with ExitStack() as stack:
@@ -87,8 +87,10 @@ def service(
         for _ in range(5):
             chosen = tuple(free_port() for _ in range(ports))
             argv = list(configure(directory, chosen))
-            if user is not None and os.geteuid() == 0:
-                argv = [*_become(user, directory), *argv]
+            if account is not None and os.geteuid() == 0:
+                give(directory, account)
+                become = (f"--reuid={account.uid}", f"--regid={account.gid}", "--clear-groups")
+                argv = [find_program("setpriv"), *become, *argv]
             with Process(*argv, cwd=directory, env=env) as process:
                 running = Service(chosen, process, directory, log_file)
                 if all(process.accepts(port) for port in chosen):
@@ -103,20 +105,27 @@ def service(
         raise AssertionError(f"{argv} did not start\n{running.log}")
 
 
-def daemon_user() -> str:
-    """Whom a daemon that refuses to be root runs as: nobody if this is root, else this user."""
-    return "nobody" if os.geteuid() == 0 else pwd.getpwuid(os.geteuid()).pw_name
+class Account(NamedTuple):
+    """Whom a daemon runs as."""
+
+    user: str
+    group: str
+    uid: int
+    gid: int
 
 
-def group_of(user: str) -> int:
-    """The id of its group."""
-    return pwd.getpwnam(user).pw_gid
+def account(user: str | None = None) -> Account:
+    """Of `user`; without a name, of one that a daemon accepts: nobody if this is root, else this user."""
+    import grp  # POSIX only, and every test module must be importable everywhere
+    import pwd
 
-
-def _become(user: str, directory: Path) -> list[str]:
-    """What stands before a command that `user` shall run, to whom the directory is given."""
+    if user is None:
+        user = "nobody" if os.geteuid() == 0 else pwd.getpwuid(os.geteuid()).pw_name
     entry = pwd.getpwnam(user)
+    return Account(user, grp.getgrgid(entry.pw_gid).gr_name, entry.pw_uid, entry.pw_gid)
+
+
+def give(directory: Path, to: Account) -> None:
+    """Make the directory, and all that is in it, belong to the account."""
     for path in (directory, *directory.rglob("*")):
-        os.chown(path, entry.pw_uid, entry.pw_gid)
-    setpriv = find_program("setpriv")
-    return [setpriv, f"--reuid={entry.pw_uid}", f"--regid={entry.pw_gid}", "--clear-groups"]
+        os.chown(path, to.uid, to.gid)
