@@ -8,13 +8,16 @@ import socket
 import ssl
 import struct
 import threading
-from typing import Any, NamedTuple
+import time
+import weakref
+from collections.abc import Callable
+from typing import Any, ClassVar, NamedTuple
 
 import sslsession
 from helpers.certs import Identity
 from helpers.memory import Pair, PrepareObject
 from helpers.sessions import _element, _encoded
-from sslsession import ClientSessionCache, Reason, Session, _envelope
+from sslsession import ClientSessionCache, Reason, Session, StoreError, _envelope
 from sslsession.stores import Entry, MemoryStore, Store
 
 PEER_TAG = 3
@@ -237,3 +240,69 @@ def _with_peer(der: bytes, leaf: tuple[bytes, ...]) -> bytes:
         )
         at = end
     return _encoded(0x30, bytes(kept))
+
+
+class FakeStore(MemoryStore):
+    """A store in memory that counts what it is asked, and can be `down`, `full`, `stalled`, or `well` again.
+
+    A stalled one answers when it is let go, by setting `state` to anything else.
+    """
+
+    timeout: float | None = 0.05
+    made: ClassVar[weakref.WeakSet[FakeStore]] = weakref.WeakSet()
+
+    def __init__(self, state: str = "well") -> None:
+        super().__init__()
+        self.made.add(self)
+        self._changed = threading.Condition()
+        self._state = state
+        self.asked: collections.Counter[str] = collections.Counter()
+
+    @property
+    def state(self) -> str:
+        """How it does."""
+        return self._state
+
+    @state.setter
+    def state(self, state: str) -> None:
+        with self._changed:
+            self._state = state
+            self._changed.notify_all()
+
+    @property
+    def lookups(self) -> int:
+        """How often it was asked for a session."""
+        return self.asked["take"] + self.asked["peek"]
+
+    def _ask(self, verb: str) -> None:
+        with self._changed:
+            self.asked[verb] += 1
+            while self._state == "stalled":
+                self._changed.wait()
+            if self._state == "down" or (self._state == "full" and verb == "add"):
+                raise StoreError(f"the store is {self._state}")
+
+    def add(self, key: Any, value: bytes, *, expires_at: float, keep: int = 1) -> None:
+        self._ask("add")
+        super().add(key, value, expires_at=expires_at, keep=keep)
+
+    def peek(self, key: Any) -> bytes | None:
+        self._ask("peek")
+        return super().peek(key)
+
+    def take(self, key: Any) -> bytes | None:
+        self._ask("take")
+        return super().take(key)
+
+    def discard(self, key: Any) -> None:
+        self._ask("discard")
+        super().discard(key)
+
+
+def eventually(what: Callable[[], object], seconds: float = 20) -> float:
+    """Try again and again until it is true; how many seconds that took. AssertionError if it never was."""
+    began, pause = time.monotonic(), threading.Event()
+    while not what():
+        pause.wait(0.02)
+        assert time.monotonic() < began + seconds, f"not within {seconds} s"
+    return time.monotonic() - began

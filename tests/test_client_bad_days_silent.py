@@ -1,0 +1,142 @@
+"""A store that answers late, or never: a handshake waits for its timeout, and the next one has the use of it."""
+
+from __future__ import annotations
+
+import gc
+import ssl
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from helpers.certs import Authority
+from helpers.clients import FakeStore, Home, Visit, begin, entries, eventually
+from helpers.openssl_calls import Unraisables
+from helpers.peers import Pair, client_context, server_context
+from sslsession import StoreError
+
+pytestmark = pytest.mark.binding
+GENEROUS = 1.0
+"""Seconds that a slow machine may add to the store's timeout."""
+MANY = 20
+
+
+@pytest.fixture
+def server(ca: Authority) -> ssl.SSLContext:
+    return server_context(ca.issue("*.days.example"))
+
+
+@pytest.fixture
+def client(ca: Authority, tls_version: str) -> ssl.SSLContext:
+    return client_context(ca, version=tls_version)
+
+
+@pytest.fixture
+def unraisables() -> Iterator[Unraisables]:
+    """A full collection of garbage can take longer than the store's timeout: there is none meanwhile."""
+    gc.collect()
+    gc.disable()
+    try:
+        with Unraisables() as caught:
+            yield caught
+            for each in FakeStore.made:
+                each.state = "well"
+    finally:
+        gc.enable()
+
+
+@pytest.fixture
+def store(client: ssl.SSLContext, server: ssl.SSLContext) -> FakeStore:
+    """With sessions of many peers, which another process earned."""
+    store = FakeStore()
+    store.timeout = None
+    home = Home(store)
+    for number in range(MANY):
+        home.visit(client, server, name(number))
+    home.close()
+    assert len(entries(store)) >= MANY
+    store.asked.clear()
+    store.timeout = FakeStore.timeout
+    return store
+
+
+def name(number: int) -> str:
+    return f"{number}.days.example"
+
+
+def timed(
+    home: Home, client: ssl.SSLContext, server: ssl.SSLContext, numbers: range = range(MANY)
+) -> list[Visit]:
+    """A connection to each peer, none of which waits longer than the store's timeout."""
+    done = []
+    for number in numbers:
+        began = time.monotonic()
+        done.append(home.visit(client, server, name(number)))
+        assert time.monotonic() - began < 0.05 + GENEROUS
+    return done
+
+
+class TestASilentStore:
+    def test_a_late_answer_is_kept_for_the_next_handshake(
+        self, ca: Authority, server: ssl.SSLContext, unraisables: Unraisables
+    ) -> None:
+        """A ticket was taken for a handshake that did not wait: it must not be lost."""
+        client, store = client_context(ca, version="1.3"), FakeStore()
+        home = Home(store, tickets_per_peer=2)
+        home.visit(client, server, name(0))
+        home.restart()
+        held = len(entries(store))
+        store.state = "stalled"
+        pair = Pair(client, server, name(0))
+        assert begin(pair) == ()
+        store.state = "well"
+        eventually(lambda: home.cache.stats()["sessions"] == 1)
+        assert len(entries(store)) == held - 1
+        pair.drop()
+        assert home.visit(client, server, name(0)).reused
+        home.close()
+
+    def test_a_tls_1_2_session_too(
+        self, ca: Authority, server: ssl.SSLContext, unraisables: Unraisables
+    ) -> None:
+        client, store = client_context(ca, version="1.2"), FakeStore()
+        home = Home(store)
+        home.visit(client, server, name(0))
+        home.restart()
+        store.state = "stalled"
+        pair = Pair(client, server, name(0))
+        assert begin(pair) == ()
+        store.state = "well"
+        eventually(lambda: home.cache.stats()["sessions"] == 1)
+        pair.drop()
+        assert home.visit(client, server, name(0)).reused
+        home.close()
+
+    def test_many_threads_wait_no_longer(
+        self,
+        store: FakeStore,
+        client: ssl.SSLContext,
+        server: ssl.SSLContext,
+        unraisables: Unraisables,
+    ) -> None:
+        store.state = "stalled"
+        home, waited = Home(store), []
+        home.attach(client)
+
+        def connect(number: int) -> None:
+            pair = Pair(client, server, name(number))
+            began = time.monotonic()
+            begin(pair)
+            waited.append(time.monotonic() - began)
+
+        threads = [threading.Thread(target=connect, args=[number]) for number in range(MANY)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(20)
+        assert len(waited) == MANY
+        assert max(waited) < 0.05 + GENEROUS
+        assert [type(error) for error in unraisables.errors] == [StoreError]
+        store.state = "well"
+        home.close()
