@@ -1,7 +1,7 @@
 """The store's side of a cache: never in a handshake's way, and never a reason for one to fail.
 
 Writing is the work of one thread, behind a bounded queue; what still waits in it can be taken back. Looking up happens
-inside a handshake, so somebody else does it (a pool of threads), and the handshake waits no longer than the store's own
+inside a handshake, so somebody else does it (``_lookups``), and the handshake waits no longer than the store's own
 ``timeout``; what comes later is kept for the next one. A store that failed is left alone for a while (``_breaker``).
 """
 
@@ -16,12 +16,14 @@ from typing import Any, Callable, NamedTuple
 
 from sslsession import _callbacks, _peers
 from sslsession._breaker import Breaker
+from sslsession._lookups import Lookups
 from sslsession.errors import StoreError
 from sslsession.session import Session
 
 QUEUE_MOST = 1024
-LOOKUP_THREADS = 4
 EXIT_SECONDS = 2.0
+DEFAULT_TIMEOUT = 0.05
+"""Seconds, for a store that names none, or has no end to its patience."""
 Late = Callable[[bytes, bytes], None]
 
 
@@ -42,7 +44,7 @@ class Far:
         self.counts: Counter[str] = Counter()
         self._owns = owns
         self._refused = False
-        self._timeout: float | None = getattr(store, "timeout", None)
+        self._timeout = _deadline(getattr(store, "timeout", DEFAULT_TIMEOUT))
         self._breaker = Breaker()
         self._queue: deque[Write] = deque()
         self._start_anew()
@@ -54,7 +56,7 @@ class Far:
         self._writing = False
         self._closing = False
         self._failure: BaseException | None = None
-        self._pool: Any = None
+        self._lookups = Lookups()
 
     after_fork = _start_anew
 
@@ -76,13 +78,19 @@ class Far:
                 self._queue.popleft()
                 self.counts["dropped"] += 1
             self._queue.append(write)
-            if self._writer is None and not self._closing:
-                self._writer = threading.Thread(target=self._write_all, name="sslsession-store", daemon=True)
-                try:
-                    self._writer.start()
-                except RuntimeError:  # the interpreter is about to end: close() writes by itself
-                    self._writer = None
+            if not self._closing:
+                self._start_writer()
             self._changed.notify_all()
+
+    def _start_writer(self) -> bool:
+        """Under the lock; False where no thread can be started, for the interpreter is about to end."""
+        if self._writer is None:
+            self._writer = threading.Thread(target=self._write_all, name="sslsession-store", daemon=True)
+            try:
+                self._writer.start()
+            except RuntimeError:
+                self._writer = None
+        return self._writer is not None
 
     def take_back(self, key: bytes) -> Session | None:
         """The newest session of a key that still waits to be written; it is written no more."""
@@ -97,14 +105,14 @@ class Far:
         return None
 
     def _write_all(self) -> None:
-        me = threading.current_thread()
         while True:
             with self._changed:
-                while self._writer is me and self._pause() != 0:
+                while not self._closing and self._pause() != 0:
                     self._changed.wait(self._pause())
-                if self._writer is not me:
+                if self._closing and not self._queue:
                     return
-            self._write_one()
+            if not self._write_one() and self._closing:
+                return
 
     def _pause(self) -> float | None:
         """Seconds until there is something to do; None: nothing is."""
@@ -150,27 +158,21 @@ class Far:
 
         Never raises. What is found after the timeout goes to ``late``.
         """
-        if not self._breaker.allows(time.monotonic()):
+        if self._closing or not self._breaker.allows(time.monotonic()):
             return None
         if self._timeout is None:
             return self._look(verbs)
         try:
-            future = self._threads().submit(self._look, verbs)
+            look = functools.partial(self._look, verbs)
+            in_time, found = self._lookups.ask(look, self._timeout, functools.partial(_deliver, late))
         except RuntimeError:  # the interpreter is about to end
             return None
-        done = threading.Event()
-        future.add_done_callback(lambda _: done.set())
-        if done.wait(self._timeout):
-            found: tuple[bytes, bytes] | None = future.result()
-            return found
-        if not future.cancel():
-            future.add_done_callback(functools.partial(_deliver, late))
-        self._failed(
-            StoreError(
-                f"the session store did not answer within its timeout of {self._timeout * 1000:.0f} ms"
+        if not in_time:
+            milliseconds = self._timeout * 1000
+            self._failed(
+                StoreError(f"the session store did not answer within its timeout of {milliseconds:.0f} ms")
             )
-        )
-        return None
+        return found  # type: ignore[no-any-return]
 
     def _look(self, verbs: Sequence[tuple[str, bytes]]) -> tuple[bytes, bytes] | None:
         try:
@@ -183,14 +185,6 @@ class Far:
         except Exception as error:
             self._failed(error)
         return None
-
-    def _threads(self) -> Any:
-        from concurrent.futures import ThreadPoolExecutor
-
-        with self._changed:
-            if self._pool is None:
-                self._pool = ThreadPoolExecutor(LOOKUP_THREADS, thread_name_prefix="sslsession-lookup")
-            return self._pool
 
     # Failing, and ending
 
@@ -225,7 +219,7 @@ class Far:
     def flush(self) -> None:
         """Waits until all that waits is written. Errors: :class:`StoreError` where the store does not take it."""
         with self._changed:
-            while self._queue or self._writing:
+            while (self._queue or self._writing) and not self._closing:
                 if self._failure is not None and not self._writing:
                     raise StoreError(
                         f"{len(self._queue)} sessions wait to be written, and the store fails: {self._failure}"
@@ -234,25 +228,28 @@ class Far:
 
     def close(self) -> None:
         """Writes what waits, as far as the store takes it within two seconds, and ends the threads."""
-        until = time.monotonic() + EXIT_SECONDS
         with self._changed:
             if self._closing:
                 return
             self._closing = True
-            writer, self._writer = self._writer, None
+            writer = self._writer if not self._queue or self._start_writer() else None
             self._changed.notify_all()
-        if writer is not None and writer is not threading.current_thread():
+        if writer is None:
+            self._write_all()
+        elif writer is not threading.current_thread():
             writer.join(EXIT_SECONDS)
-        while self._queue and time.monotonic() < until and self._write_one():
-            pass
-        self.counts["dropped"] += len(self._queue)
-        if self._pool is not None:
-            self._pool.shutdown(wait=False)
-        if self._owns:
+        with self._changed:
+            self.counts["dropped"] += len(self._queue)
+            self._queue.clear()
+        self._lookups.close()
+        if self._owns and (writer is None or not writer.is_alive()):
             self.store.close()
 
 
-def _deliver(late: Late, future: Any) -> None:
-    found = future.result()
+def _deadline(timeout: float | None) -> float | None:
+    return DEFAULT_TIMEOUT if timeout is not None and not 0 < timeout < threading.TIMEOUT_MAX else timeout
+
+
+def _deliver(late: Late, found: tuple[bytes, bytes] | None) -> None:
     if found is not None:
         late(*found)

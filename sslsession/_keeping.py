@@ -234,7 +234,7 @@ class Keeping:
             session = Session.from_bytes(_peers.unpack(stored, value))
             if parsed is None or session.single_use != (parsed.kind == TICKETS):
                 raise InvalidSession("the store's entry holds a session of another version than its key says")
-        except InvalidSession as error:
+        except Exception as error:  # a store of the user's own may give anything
             if self.far is not None:
                 self.far.refused(error)
             return None
