@@ -2,7 +2,7 @@
  * this very context earned under the very policy of this connection, in time. Whatever else there is to offer, Python is
  * asked (client.py), by the rules of resumption.py, of which these are a part. */
 enum { WEEK = 7 * 24 * 3600, CLOCK_SKEW = 300 };
-enum { FIT, PAST, UNFIT, UNSURE };
+enum { FIT = 0, UNSURE = -1, REASON_EXPIRED = 5, REASON_WITHDRAWN = 7 };
 
 /* Seconds since the epoch: the first at which the session is not to be offered any more. As resumption.expires_at. */
 static int64_t expires_at(SSL_SESSION *session, int version) {
@@ -19,6 +19,7 @@ static int64_t expires_at(SSL_SESSION *session, int version) {
     return made_at(session) + (most > 0 ? most : 0);
 }
 
+/* FIT, UNSURE, or the reason why not. */
 static int weigh(struct connection *connection, sslsession_pool *pool, sslsession_facts *facts, int64_t used, int64_t now,
                  int64_t *earned) {
     const sslsession_policy *here = &connection->policy, *then = &facts->policy;
@@ -29,18 +30,20 @@ static int weigh(struct connection *connection, sslsession_pool *pool, sslsessio
         until = made + pool->settings.max_lifetime;
     if (!(made - CLOCK_SKEW <= now && now < until)
         || (pool->settings.idle_lifetime > 0 && now - used > pool->settings.idle_lifetime))
-        return PAST;
+        return REASON_EXPIRED;
     if (outdated(here, then))
-        return UNFIT;
+        return REASON_POLICY_CHANGED;
     *earned = earned_until(here, facts, NULL, now);
     if (here->verify_mode & VERIFY_PEER ? *earned == 0
                                         : memcmp(here, then, sizeof *here) != 0
                 || !sslsession_leaf_in_date(facts->session, now))
         return UNSURE;
     if (!facts->resumable || !identify(facts->session, identity))
-        return UNFIT;
+        return UNSURE;
     read_marks(identity, &spent, &withdrawn);
-    return withdrawn || (spent && facts->version >= VERSION_TLS1_3) ? UNFIT : FIT;
+    if (withdrawn)
+        return REASON_WITHDRAWN;
+    return spent && facts->version >= VERSION_TLS1_3 ? REASON_TICKET_USED : FIT;
 }
 
 /* Offers the newest session of this key that is beyond doubt. Of one that is not, nothing is decided: 0, and Python has
@@ -64,7 +67,8 @@ static int offer_from(SSL *ssl, struct connection *connection, sslsession_pool *
             count(pool, POOL_HITS);
             count(pool, POOL_OFFERED);
         } else {
-            count(pool, found == PAST ? POOL_EXPIRED : POOL_REFUSED);
+            connection->reason = found;
+            count(pool, found == REASON_EXPIRED ? POOL_EXPIRED : POOL_REFUSED);
             if (!single_use)
                 sslsession_pool_drop(pool, key, size, POOL_SESSION);
         }

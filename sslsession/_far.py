@@ -123,6 +123,7 @@ class Far:
         with self._changed:
             if not self._queue:
                 return True
+            self._breaker.allows(time.monotonic())
             write = self._queue.popleft()
             self._writing = True
         worked = False

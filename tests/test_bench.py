@@ -9,13 +9,15 @@ from typing import Any
 import pytest
 
 from helpers.command import TERMINAL, sslsession
+from helpers.stores import redis_server
 from sslsession import Session, SessionError, _borrow
 from sslsession.bench import identity, loops, measure, report, run
 from sslsession.bench.loops import LOOPS, Loop
 from sslsession.bench.measure import Timing
+from sslsession.stores import RedisStore
 
-TINY = ("bench", "--rounds", "2", "--handshakes", "2")
-NAMES = ["full", "ssl", "ours", "c_full", "c"]
+TINY = ("bench", "--rounds", "2", "--handshakes", "2", "--entries", "1000")
+NAMES = ["full", "ssl", "ours", "by_hand", "attached", "attached_full", "c_full", "c"]
 
 
 class Clock:
@@ -145,7 +147,7 @@ class TestRun:
         monkeypatch.setattr(run, "LOOPS", kinds)
         result = run.run(["1.3"], rounds=1, handshakes=2)
         assert result.versions["1.3"].failed == ["ours"]
-        assert report.failures(result) == ["TLS 1.3, resumed, sslsession: 0 of 2 handshakes resumed"]
+        assert report.failures(result) == ["TLS 1.3, resumed, set_session(): 0 of 2 handshakes resumed"]
 
     def test_steps_are_told(self) -> None:
         told: list[str] = []
@@ -164,13 +166,15 @@ class TestReport:
         return run.Result("OpenSSL", "CPython", "CPU", 3, 1, {"1.3": version})
 
     def test_it_says_what_is_saved(self) -> None:
-        result = self.result({"full": 1e-3, "ssl": 9e-4, "ours": 5e-4, "c_full": 9e-4, "c": 4e-4})
+        seconds = {"full": 1e-3, "ssl": 9e-4, "ours": 6e-4, "by_hand": 5e-4, "c_full": 9e-4, "c": 4e-4}
+        result = self.result({**seconds, "attached": 5e-4, "attached_full": 1e-3})
         assert report.sentence(result) == (
             "Resuming with sslsession saves 50% (TLS 1.3) of a full handshake's CPU time; "
             "with ssl's own session= it is 10% (TLS 1.3)."
         )
         assert report.notes(result.versions["1.3"]) == [
-            "sslsession: 1.25 x the loop in C, 0.56 x ssl's own session=",
+            "sslsession: 1.25 x the loop in C, 0.56 x ssl's own session=, 1.00 x by hand,",
+            "and 1.00 x ssl alone where the handshake is full",
             "set_session() 9.0 us, get_session() 7.0 us",
         ]
         assert report.ratios(result.versions["1.3"])["c/c_full"] == 0.444
@@ -190,11 +194,28 @@ class TestCommand:
         for version in found["tls"].values():
             assert list(version["variants"]) == NAMES
             assert version["failed"] == []
-            for name in ("ours", "c"):
+            for name in ("ours", "attached", "c"):
                 assert version["variants"][name]["resumed"] == version["variants"][name]["handshakes"] == 4
-            assert {"ours/c", "ours/ssl", "ours/full"} <= set(version["ratios"])
+            assert {"attached/by_hand", "attached/c", "attached/ssl", "attached_full/full"} <= set(
+                version["ratios"]
+            )
             assert set(version["undisturbed"]) == set(version["ratios"])
             assert set(version["calls"]) == {"get_session", "set_session"}
+        assert {name: cost["unit"] for name, cost in found["costs"].items()} == {
+            "attach": "us",
+            "memory_add_take": "us",
+            "memory_growth": "x",
+            "memory_bytes": "bytes",
+            "sqlite_take": "us",
+        }
+
+    def test_a_redis_is_measured_where_one_is_named(self) -> None:
+        with redis_server() as server:
+            url = f"redis://127.0.0.1:{server.port}"
+            done = sslsession(*TINY, "--tls", "1.3", "--redis", url, "--json")
+            assert json.loads(done.stdout)["costs"]["redis_take"]["unit"] == "x"
+            with RedisStore(url, insecure=True, prefix="") as store:
+                assert list(store.entries()) == []
 
     def test_a_pipe_gets_plain_lines_of_at_most_80_columns(self) -> None:
         done = sslsession(*TINY, "--tls", "1.3")

@@ -129,7 +129,7 @@ class TestWhatNobodyWatched:
         server, strict = server_context(server_identity, version="1.2"), client_context(ca)
         session = take(strict, server)
         assert resumes(strict, server, session)
-        assert session._held.until > session.time
+        assert session._native.held.until > session.time
         assert resumes(strict, server, session)
         with pytest.raises(SessionMismatch):
             resumes(client_context(other_ca), server, session)

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Callable, NamedTuple, Optional
 
+from sslsession.bench.costs import Cost
 from sslsession.bench.measure import microseconds, ratio, undisturbed
 from sslsession.bench.run import Result, VersionResult
 
 TITLES = {
     "full": "full handshake, ssl alone",
     "ssl": "resumed, ssl's own session=",
-    "ours": "resumed, set_session",
-    "by_hand": "resumed, by hand in Python",
-    "attached": "resumed, attached context",
-    "attached_full": "full handshake, attached",
+    "ours": "resumed, set_session()",
+    "by_hand": "resumed, OpenSSL by hand",
+    "attached": "resumed, sslsession",
+    "attached_full": "full handshake, sslsession",
     "c_full": "full handshake, in C",
     "c": "resumed, in C",
 }
@@ -55,7 +57,7 @@ def ratios(version: VersionResult, estimate: Estimate = ratio) -> dict[str, floa
     }
 
 
-def to_plain(result: Result) -> dict[str, Any]:
+def to_plain(result: Result, costs: Sequence[Cost] = ()) -> dict[str, Any]:
     """The whole run. Times are microseconds for one handshake, both ends together, and medians, as ``ratios`` are;
     ``undisturbed`` has the same ratios of the fastest tenth of the rounds."""
     return {
@@ -65,6 +67,7 @@ def to_plain(result: Result) -> dict[str, Any]:
         "rounds": result.rounds,
         "handshakes": result.handshakes,
         "tls": {name: _version_to_plain(version) for name, version in result.versions.items()},
+        "costs": {cost.name: {"value": round(cost.value, 3), "unit": cost.unit} for cost in costs},
     }
 
 
@@ -107,16 +110,20 @@ def notes(version: VersionResult) -> list[str]:
     """sslsession's part, under the table."""
     found = ratios(version)
     calls = [_number(microseconds(each), ".1f") for each in (version.set_seconds, version.get_seconds)]
-    of_c, of_ssl = _number(found["ours/c"], ".2f"), _number(found["ours/ssl"], ".2f")
+    of_c, of_ssl, of_hand, full = (
+        _number(found[f"{each}"], ".2f")
+        for each in ("attached/c", "attached/ssl", "attached/by_hand", "attached_full/full")
+    )
     return [
-        f"sslsession: {of_c} x the loop in C, {of_ssl} x ssl's own session=",
+        f"sslsession: {of_c} x the loop in C, {of_ssl} x ssl's own session=, {of_hand} x by hand,",
+        f"and {full} x ssl alone where the handshake is full",
         f"set_session() {calls[0]} us, get_session() {calls[1]} us",
     ]
 
 
 def sentence(result: Result) -> str:
     """What resumption saves."""
-    ours = [_saving(name, version, "ours/full") for name, version in result.versions.items()]
+    ours = [_saving(name, version, "attached/full") for name, version in result.versions.items()]
     theirs = [_saving(name, version, "ssl/full") for name, version in result.versions.items()]
     return (
         f"Resuming with sslsession saves {' and '.join(ours)} of a full handshake's {result.clock} time; "
@@ -127,6 +134,14 @@ def sentence(result: Result) -> str:
 def _saving(name: str, version: VersionResult, which: str) -> str:
     found = ratios(version)[which]
     return f"{'an unknown part' if found is None else f'{1 - found:.0%}'} (TLS {name})"
+
+
+def cost_lines(costs: Sequence[Cost]) -> list[str]:
+    """Each cost on a line."""
+    return [
+        f"{cost.title:<48}{cost.value:>10{'.2f' if cost.unit == 'x' else '.1f'}} {cost.unit}"
+        for cost in costs
+    ]
 
 
 def failures(result: Result) -> list[str]:

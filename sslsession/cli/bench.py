@@ -13,6 +13,7 @@ from rich.table import Table
 
 from sslsession import _borrow
 from sslsession.bench import report
+from sslsession.bench.costs import measure_costs
 from sslsession.bench.identity import VERSIONS
 from sslsession.bench.run import Result, VersionResult, run
 from sslsession.cli._terminal import json_option, out, say_json
@@ -34,8 +35,18 @@ from sslsession.cli._terminal import json_option, out, say_json
     show_default=True,
     help="Handshakes of a variant before the next one's turn.",
 )
+@click.option("--redis", metavar="URL", help="Measure this Redis too, against a bare round trip.")
+@click.option(
+    "--entries",
+    type=click.IntRange(1000),
+    default=100_000,
+    show_default=True,
+    help="How many entries a large MemoryStore has.",
+)
 @json_option
-def bench(version: str | None, rounds: int, handshakes: int, as_json: bool) -> None:
+def bench(
+    version: str | None, rounds: int, handshakes: int, redis: str | None, entries: int, as_json: bool
+) -> None:
     """What resumption saves: full and resumed handshakes, measured here.
 
     Both ends are in this process and speak through memory, so it is their work together that is timed, and no
@@ -46,10 +57,12 @@ def bench(version: str | None, rounds: int, handshakes: int, as_json: bool) -> N
     versions = [version] if version is not None else list(VERSIONS)
     with _progress(len(versions) * rounds) as step:
         result = run(versions, rounds=rounds, handshakes=handshakes, step=step)
+    costs = measure_costs(redis, entries)
     if as_json:
-        say_json(report.to_plain(result))
+        say_json(report.to_plain(result, costs))
     else:
         _show(result)
+        click.echo("\n".join(["", *report.cost_lines(costs)]))
     failures = report.failures(result)
     if failures:
         raise click.ClickException("; ".join(failures))
@@ -89,7 +102,7 @@ def _table(name: str, version: VersionResult, clock: str) -> Table:
     for head in others:
         table.add_column(head, justify="right")
     for row in report.rows(version):
-        style = "red" if row.failed else "bold green" if row.title == report.TITLES["ours"] else None
+        style = "red" if row.failed else "bold green" if row.title == report.TITLES["attached"] else None
         table.add_row(row.title, row.microseconds, row.of_full, row.resumed, style=style)
     return table
 

@@ -32,8 +32,8 @@ HAS_RETURNING = sqlite3.sqlite_version_info >= (3, 35)
 FIND = "SELECT id FROM entry WHERE key = ? AND expires_at > ? ORDER BY id DESC LIMIT 1"
 PEEK = FIND.replace("id", "value", 1)
 TAKE = f"DELETE FROM entry WHERE id = ({FIND}) RETURNING value"  # noqa: S608
-TRIM = """DELETE FROM entry WHERE key = ?1
-    AND id <= (SELECT id FROM entry WHERE key = ?1 ORDER BY id DESC LIMIT 1 OFFSET ?2)"""
+TRIM = """DELETE FROM entry WHERE key = ?
+    AND id <= (SELECT id FROM entry WHERE key = ? ORDER BY id DESC LIMIT 1 OFFSET ?)"""
 EVICT = "DELETE FROM entry WHERE id IN (SELECT id FROM entry ORDER BY expires_at LIMIT ?)"
 
 # Connections that came through a fork. SQLite forbids a child to use them, and even to close them.
@@ -83,7 +83,7 @@ class SQLiteStore(Store):
         key = checked(key, value, expires_at, keep)
         with self._using() as execute, _transaction(self._connection):
             execute("INSERT INTO entry (key, expires_at, value) VALUES (?, ?, ?)", (key, expires_at, value))
-            execute(TRIM, (key, keep))
+            execute(TRIM, (key, key, keep))
             ((entries,),) = execute("SELECT entries FROM state")
             if entries > self._max_entries:
                 execute(EVICT, (entries - self._max_entries,))
