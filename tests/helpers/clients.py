@@ -256,6 +256,7 @@ class FakeStore(MemoryStore):
         self.made.add(self)
         self._changed = threading.Condition()
         self._state = state
+        self.refused = 0
         self.asked: collections.Counter[str] = collections.Counter()
 
     @property
@@ -280,6 +281,7 @@ class FakeStore(MemoryStore):
             while self._state == "stalled":
                 self._changed.wait()
             if self._state == "down" or (self._state == "full" and verb == "add"):
+                self.refused += 1
                 raise StoreError(f"the store is {self._state}")
 
     def add(self, key: Any, value: bytes, *, expires_at: float, keep: int = 1) -> None:
