@@ -1,9 +1,15 @@
 """The session layer that Python's ssl lacks: TLS sessions taken, kept and used again, on ordinary ssl connections."""
 
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
 from sslsession._records import CertData, CipherSpec, PrivateKeyInfo
 from sslsession.client import ClientSessionCache
 from sslsession.context import SSLContext, create_default_context, extract_from_ssl, inject_into_ssl
 from sslsession.errors import (
+    InsecureStoreError,
     InvalidSession,
     SessionError,
     SessionExpired,
@@ -19,12 +25,24 @@ from sslsession.renewal import renegotiate, send_new_ticket, update_keys
 from sslsession.resumption import Reason
 from sslsession.session import Session
 
+if TYPE_CHECKING:
+    from sslsession import stores
+    from sslsession.stores import (
+        EncryptedStore as EncryptedStore,
+        MemcachedStore as MemcachedStore,
+        MemoryStore as MemoryStore,
+        RedisStore as RedisStore,
+        SQLiteStore as SQLiteStore,
+        open_store as open_store,
+    )
+
 __version__ = "0.1.0"
 
 __all__ = [
     "CertData",
     "CipherSpec",
     "ClientSessionCache",
+    "InsecureStoreError",
     "InvalidSession",
     "Policy",
     "PrivateKeyInfo",
@@ -45,6 +63,22 @@ __all__ = [
     "renegotiate",
     "send_new_ticket",
     "set_session",
+    "stores",
     "update_keys",
     "why_not_resumed",
 ]
+
+STORES = ("EncryptedStore", "MemcachedStore", "MemoryStore", "RedisStore", "SQLiteStore", "open_store")
+
+
+def __getattr__(name: str) -> Any:
+    """The stores, imported when they are first asked for (PEP 562): they are no part of every program."""
+    if name == "stores":
+        return importlib.import_module("sslsession.stores")
+    if name in STORES:
+        return getattr(importlib.import_module("sslsession.stores"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__, *STORES})
