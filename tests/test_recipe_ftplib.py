@@ -1,4 +1,4 @@
-"""docs/recipes/ftplib.md against vsftpd, which demands that data connections resume."""
+"""docs/recipes/ftplib.md against vsftpd and ProFTPD, which demand that data connections resume."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Callable
 import pytest
 
 import sslsession
-from helpers.ftp import HANDSHAKE, vsftpd
+from helpers.ftp import HANDSHAKE, PROFTPD_PASSWORD, PROFTPD_REFUSED, PROFTPD_REUSED, proftpd, vsftpd
 from helpers.peers import client_context, dial
 from helpers.programs import fetch_page, nginx
 from helpers.recipes import Outcome, Program, programs
@@ -60,6 +60,29 @@ def test_implicit_tls(ca, server_identity, tls_version):
         outcome = IMPLICIT.run("localhost", server.port, ca=ca)
     assert outcome.printed == IMPLICIT.output
     assert outcome.resumed == [False, True, True]
+
+
+class TestProFTPD:
+    USER = ("ftp", PROFTPD_PASSWORD)
+
+    def test_the_plain_library_is_refused_its_first_transfer(self, ca, server_identity, tls_version):
+        with proftpd(server_identity, version=tls_version) as server:
+            outcome = TRANSFERS.run("localhost", server.port, *self.USER, ca=ca, plain=True, expect=1)
+            server.logged(PROFTPD_REFUSED, 1)
+        assert outcome.handshakes == [(tls_version, False)] * 2
+
+    def test_lists_uploads_and_downloads(self, ca, server_identity):
+        with proftpd(server_identity, version="1.2") as server:
+            outcome = TRANSFERS.run("localhost", server.port, *self.USER, ca=ca)
+            assert len(server.logged(PROFTPD_REUSED, 12)) == 12
+        assert outcome.printed == TRANSFERS.output
+        assert outcome.handshakes == [("1.2", False)] + [("1.2", True)] * 12
+
+    @pytest.mark.xfail(reason="in TLS 1.3 an upload brings no new ticket, and the last one is not used again")
+    def test_uploads_in_tls_1_3(self, ca, server_identity):
+        with proftpd(server_identity, version="1.3") as server:
+            outcome = TRANSFERS.run("localhost", server.port, *self.USER, ca=ca)
+        assert outcome.resumed == [False] + [True] * 12
 
 
 @pytest.fixture
