@@ -13,6 +13,7 @@ COMMANDS = {
     "probe": "What a server resumes: session ids, tickets, TLS 1.3 PSKs, 0-RTT.",
     "show": "A saved session, field by field; secrets stay hidden.",
     "bench": "What resumption saves: full against resumed handshakes.",
+    "cache": "Sessions in a store: list, purge, export, import.",
     "doctor": "Whether this interpreter's OpenSSL can be used, and what it lacks.",
 }
 """Each subcommand is the object of its name in the module of its name here."""

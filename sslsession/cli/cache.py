@@ -1,0 +1,361 @@
+"""``sslsession cache``: what a store has, less of it, and all of it from one place to another.
+
+A TLS 1.3 ticket is used once, so it is in one place at a time: export and import take it from where it was. A TLS 1.2
+session is used again and again, and is copied.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, Callable
+from urllib.parse import parse_qsl, urlsplit
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from sslsession import _peers
+from sslsession.cli import _cache_text
+from sslsession.cli._cache_text import OURS, SESSION, TICKET, plural
+from sslsession.cli._terminal import json_option, out, say_json
+from sslsession.errors import InvalidSession, SessionError, StoreError
+from sslsession.probing.failures import printable
+from sslsession.resumption import canonical_name
+from sslsession.session import Session
+from sslsession.stores import Entry, SQLiteStore, Store, open_store
+from sslsession.stores._files import SIDE_FILES
+from sslsession.stores.urls import _path as sqlite_path
+
+PATIENCE = 5.0
+"""Seconds that a store may take for an answer, where its URL does not say: nobody's handshake waits here."""
+KEEP = 2**31 - 1
+"""How many tickets of a peer to keep: all. The cache that uses them knows how many it wants."""
+UNKNOWN_LIFETIME = 604_800
+"""Seconds (RFC 8446 4.6.1), for what says nothing itself."""
+SHOWN_FROM = 50
+"""Entries that are worth a progress bar."""
+WARNING = (
+    "Warning: {} holds secrets: who reads it can resume these sessions and decrypt what was recorded of them."
+)
+
+URL = click.argument("url", metavar="URL")
+FILE = click.argument("file", metavar="FILE", type=click.Path(path_type=Path, dir_okay=False))
+
+
+@click.group()
+def cache() -> None:
+    """Look after the sessions in a store.
+
+    URL names it, as ClientSessionCache takes it: sqlite:///PATH, redis://HOST, rediss://HOST or memcached://HOST.
+    On a network ?secret=env:NAME or ?secret=file:PATH says where the secret is that seals what is kept there.
+    """
+
+
+@cache.command("list")
+@URL
+@json_option
+def list_(url: str, as_json: bool) -> None:
+    """Print whom the sessions in a store are for, one by one.
+
+    With their TLS version, and how long they last. Nothing is taken, and no secret is printed.
+
+    \b
+    Example:
+      sslsession cache list sqlite:///var/lib/app/sessions.db
+    """
+    with _opened(url) as store:
+        rows = sorted((_cache_text.read(entry) for entry in store.entries()), key=lambda row: row.order)
+    kinds = Counter(row.kind for row in rows)
+    if as_json:
+        say_json({"entries": [row.plain() for row in rows], "count": len(rows), "kinds": dict(kinds)})
+        return
+    console, now = out(), time.time()
+    if console.is_terminal:
+        _cache_text.draw(rows, now, console)
+    else:
+        click.echo("".join(f"{line}\n" for line in _cache_text.lines(rows, now)), nl=False)
+    click.echo("\n".join([_cache_text.count_line(rows), *_cache_text.notes(kinds)]))
+
+
+@cache.command()
+@URL
+@click.option("--all", "everything", is_flag=True, help="Remove every entry, after asking.")
+@click.option("--host", metavar="HOST", help="Remove all of this host name or address, on any port.")
+@click.option("--yes", is_flag=True, help="Do not ask; needed with --all where there is no terminal.")
+@json_option
+def purge(url: str, everything: bool, host: str | None, yes: bool, as_json: bool) -> None:
+    """Remove from a store what has expired, or more.
+
+    \b
+    Example:
+      sslsession cache purge sqlite:sessions.db --host example.org
+    """
+    if everything and host is not None:
+        raise click.UsageError("--all removes all hosts, and --host one of them: take one of the options.")
+    if everything and not yes and not sys.stdin.isatty():
+        raise click.UsageError("--all removes every session: say --yes where there is no terminal to ask on.")
+    with _opened(url) as store:
+        removed: int | None
+        if host is not None:
+            removed, what = _purge_host(store, host), f" of {printable(host)}"
+        elif everything:
+            removed, what = _purge_all(store, ask=not yes), ""
+        else:
+            removed, what = store.purge(), " that had expired"
+    if as_json:
+        say_json({"removed": removed})
+    else:
+        click.echo(f"removed {'all entries' if removed is None else plural(removed, 'entry')}{what}")
+
+
+def _purge_host(store: Store, host: str) -> int:
+    wanted = canonical_name(host.strip("[]"))
+    rows = ((entry.key, _cache_text.read(entry).peer) for entry in store.entries())
+    found = Counter(
+        key for key, peer in rows if peer is not None and canonical_name(peer.host.lstrip("@")) == wanted
+    )
+    for key in found:
+        store.discard(key)
+    return sum(found.values())
+
+
+def _purge_all(store: Store, *, ask: bool) -> int | None:
+    """How many there were; None where nobody can tell, as where another secret sealed them."""
+    there: int | None
+    try:
+        there = sum(1 for _ in store.entries())
+    except SessionError:
+        there = None
+    if ask:
+        told = "all entries" if there is None else plural(there, "entry")
+        click.confirm(f"Remove {told}?", abort=True, err=True)
+    store.clear()
+    return there
+
+
+@cache.command("export")
+@URL
+@FILE
+@click.option("--force", is_flag=True, help="Overwrite FILE.")
+@json_option
+def export(url: str, file: Path, force: bool, as_json: bool) -> None:
+    """Move the sessions of a store to FILE, readable by you alone.
+
+    TLS 1.3 tickets leave the store, for each may be used once; TLS 1.2 sessions are copied. FILE is a store itself:
+    sqlite:FILE is its URL. It is not sealed.
+
+    \b
+    Example:
+      sslsession cache export 'redis://localhost?secret=env:SECRET' sessions.db
+    """
+    if os.path.lexists(file) and not force:
+        raise click.ClickException(f"{printable(str(file))} is there already: --force overwrites it")
+    if not file.parent.is_dir():
+        raise click.ClickException(f"there is no directory {printable(str(file.parent))}")
+    with _opened(url) as store:
+        _check_distinct(url, file)
+        transfer = Transfer(store)
+        for path in (file, *(file.with_name(file.name + suffix) for suffix in SIDE_FILES)):
+            with contextlib.suppress(FileNotFoundError):
+                path.unlink()
+        with _file_store(file) as target:
+            click.echo(WARNING.format(printable(str(file))), err=True)
+            transfer.run(target, quiet=as_json)
+    _tell(transfer, f"to {printable(str(file))}", as_json=as_json, expired=None)
+
+
+@cache.command("import")
+@FILE
+@URL
+@json_option
+def import_(file: Path, url: str, as_json: bool) -> None:
+    """Move the sessions in FILE, which export made, to a store.
+
+    TLS 1.3 tickets leave FILE as they arrive; TLS 1.2 sessions are copied, unless the store has one for that peer.
+
+    \b
+    Example:
+      sslsession cache import sessions.db sqlite:///var/lib/app/sessions.db
+    """
+    if not file.is_file():
+        raise click.ClickException(f"there is no file {printable(str(file))}")
+    _check_distinct(url, file)
+    with _file_store(file) as source, _opened(url, made=True) as target:
+        expired = source.purge()
+        transfer = Transfer(source)
+        transfer.run(target, quiet=as_json)
+    _tell(transfer, "to the store", as_json=as_json, expired=expired)
+
+
+class Transfer:
+    """All that can be used of one store on its way to another."""
+
+    def __init__(self, source: Store) -> None:
+        self.moved: Counter[str] = Counter()
+        self.left: Counter[str] = Counter()
+        """What is none of ours, or cannot be used, stays where it is."""
+        self.there = 0
+        self.lost = 0
+        self._source = source
+        self._found: dict[bytes, dict[bytes, float]] = {}
+        self._kinds: dict[bytes, str] = {}
+        for entry in source.entries():
+            row = _cache_text.read(entry)
+            if row.kind in OURS:
+                self._found.setdefault(entry.key, {})[_digest(entry.value)] = entry.expires_at
+                self._kinds[entry.key] = row.kind
+            else:
+                self.left[row.kind] += 1
+
+    def run(self, target: Store, *, quiet: bool) -> None:
+        """Moves and copies. Errors: :class:`StoreError`; what did not arrive is back where it was."""
+        total = sum(map(len, self._found.values()))
+        try:
+            with _progress(total, wanted=not quiet) as step:
+                for key, found in self._found.items():
+                    if self._kinds[key] == TICKET:
+                        self._move(key, found, target)
+                    else:
+                        self._copy(key, found, target)
+                    step(len(found))
+        except StoreError as error:
+            done = _cache_text.summary(self.moved) or "nothing"
+            lost = f", and {plural(self.lost, 'ticket')} could not be put back" if self.lost else ""
+            raise StoreError(f"{error}; {done} had arrived by then{lost}") from error
+
+    def _copy(self, key: bytes, found: dict[bytes, float], target: Store) -> None:
+        if target.peek(key) is not None:
+            self.there += 1
+            return
+        value = self._source.peek(key)
+        entry = self._entry(key, value, found) if value is not None else None
+        if entry is not None and _cache_text.read(entry).kind == SESSION:
+            target.add(key, entry.value, expires_at=entry.expires_at)
+            self.moved[SESSION] += 1
+
+    def _move(self, key: bytes, found: dict[bytes, float], target: Store) -> None:
+        taken: list[Entry] = []
+        unusable: list[Entry] = []
+        try:
+            # No more than were found: what others add meanwhile comes to the front.
+            while len(taken) < len(found) and (value := self._source.take(key)) is not None:
+                entry = self._entry(key, value, found)
+                (taken if _cache_text.read(entry).kind == TICKET else unusable).append(entry)
+        finally:
+            try:
+                self._deliver(taken, target)
+            finally:
+                self._put_back(unusable)
+
+    def _deliver(self, taken: list[Entry], target: Store) -> None:
+        """``taken`` is newest first, and arrives so."""
+        try:
+            while taken:
+                _add(target, taken[-1])
+                taken.pop()
+                self.moved[TICKET] += 1
+        except BaseException:
+            if taken and _has(target, taken[-1]):  # its answer was lost, or came too late
+                taken.pop()
+                self.moved[TICKET] += 1
+            self._put_back(taken)
+            raise
+
+    def _put_back(self, taken: list[Entry]) -> None:
+        for entry in reversed(taken):
+            try:
+                _add(self._source, entry)
+            except StoreError:
+                self.lost += 1
+
+    @staticmethod
+    def _entry(key: bytes, value: bytes, found: dict[bytes, float]) -> Entry:
+        expires_at = found.get(_digest(value))
+        if expires_at is None:  # it came since
+            try:
+                expires_at = Session.from_bytes(_peers.unpack(key, value)).expires_at
+            except InvalidSession:
+                expires_at = time.time() + UNKNOWN_LIFETIME
+        return Entry(key, value, expires_at)
+
+
+def _digest(value: bytes) -> bytes:
+    return hashlib.sha256(value).digest()
+
+
+def _add(store: Store, entry: Entry) -> None:
+    store.add(entry.key, entry.value, expires_at=entry.expires_at, keep=KEEP)
+
+
+def _has(store: Store, entry: Entry) -> bool:
+    try:
+        return store.peek(entry.key) == entry.value
+    except StoreError:
+        return False
+
+
+def _opened(url: str, *, made: bool = False) -> Store:
+    """The store that the URL names; ``made``: its file may be made. Errors never show the URL."""
+    try:
+        parts = urlsplit(url)
+        parameters = dict(parse_qsl(parts.query))
+    except ValueError:
+        raise click.ClickException("this is no URL of a store, such as sqlite:///PATH") from None
+    if parts.scheme == "memory":
+        raise click.ClickException("memory: is in one process alone, where this command is not")
+    try:
+        if parts.scheme == "sqlite" and not made and not os.path.exists(path := sqlite_path(url)):
+            raise click.ClickException(f"there is no file {printable(path)}")
+        return open_store(url, timeout=None if "timeout" in parameters else PATIENCE)
+    except (ImportError, TypeError, ValueError) as error:
+        raise click.ClickException(" ".join(str(error).split())) from error
+
+
+def _file_store(file: Path) -> SQLiteStore:
+    return SQLiteStore(file, max_entries=KEEP, timeout=PATIENCE)
+
+
+def _check_distinct(url: str, file: Path) -> None:
+    if url.startswith("sqlite:"):
+        with contextlib.suppress(OSError, ValueError):
+            if os.path.samefile(sqlite_path(url), file):
+                raise click.ClickException(f"the store is {printable(str(file))} itself")
+
+
+@contextlib.contextmanager
+def _progress(total: int, *, wanted: bool) -> Iterator[Callable[[int], object]]:
+    """A bar on standard error where that is a terminal, and there is something to wait for."""
+    console = Console(stderr=True)
+    shown = wanted and console.is_terminal and total >= SHOWN_FROM
+    columns = (TextColumn("sessions"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True, disable=not shown) as bar:
+        task = bar.add_task("", total=total)
+        yield lambda number: bar.update(task, advance=number)
+
+
+def _tell(transfer: Transfer, where: str, *, as_json: bool, expired: int | None) -> None:
+    moved, left = transfer.moved, transfer.left
+    if as_json:
+        counts: dict[str, Any] = {"tickets": moved[TICKET], "sessions": moved[SESSION], "left": dict(left)}
+        if expired is not None:
+            counts.update(expired=expired, already_there=transfer.there)
+        say_json(counts)
+        return
+    click.echo(f"moved {plural(moved[TICKET], 'ticket')}, copied {plural(moved[SESSION], 'session')} {where}")
+    click.echo("".join(f"{line}\n" for line in _remarks(transfer, expired)), nl=False)
+
+
+def _remarks(transfer: Transfer, expired: int | None) -> Iterable[str]:
+    if expired:
+        yield f"{plural(expired, 'entry')} had expired, and went"
+    if transfer.there:
+        yield f"{plural(transfer.there, 'session')} stayed: the store has one for that peer"
+    if transfer.left:
+        yield f"{plural(sum(transfer.left.values()), 'entry')} stayed: {_cache_text.summary(transfer.left)}"
