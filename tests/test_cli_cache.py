@@ -20,6 +20,7 @@ pytest.importorskip("rich")
 from click.testing import CliRunner
 
 from helpers.certs import Authority, Identity
+from helpers.children import run_python
 from helpers.clients import Home, entries, refill
 from helpers.command import TERMINAL, sslsession
 from helpers.peers import client_context, server_context
@@ -301,6 +302,9 @@ def test_lifetimes_as_people_say_them() -> None:
         60: "1 min",
         3599: "59 min 59 s",
         7200: "2 h",
+        86_400: "1 d",
+        90_060: "1 d 1 h",
+        86_460: "1 d",
         604_799: "6 d 23 h",
     }
     assert {seconds: _cache_text.duration(seconds) for seconds in told} == told
@@ -491,7 +495,8 @@ class TestExportAndImport:
         assert os.name == "nt" or stat.S_IMODE(file.stat().st_mode) == 0o600
 
     def test_a_store_onto_itself(self, command: Command, url: str, kept: list[Entry], tmp_path: Path) -> None:
-        assert "itself" in command.error("export", url, tmp_path / "store.db", "--force")
+        for name in (url, url.replace("sqlite:", "SQLite:")):
+            assert "itself" in command.error("export", name, tmp_path / "store.db", "--force")
         assert "itself" in command.error("import", tmp_path / "store.db", url)
         assert there(url) == sorted(kept)
 
@@ -570,6 +575,22 @@ class TestFailuresInTheMiddle:
             transfer.run(target, quiet=True)
         assert sorted([*tickets(entries(source)), *tickets(entries(target))]) == tickets(kept)
 
+    def test_a_target_that_says_nothing_any_more(
+        self, kept: list[Entry], source: MemoryStore, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        target, transfer = Failing(1), module.Transfer(source)
+        before = target.peek
+
+        def peek(key: str | bytes) -> bytes | None:
+            if target.good < 0:
+                raise StoreError("down")
+            return before(key)
+
+        monkeypatch.setattr(target, "peek", peek)
+        with pytest.raises(StoreError, match="the disk is full; 1 ticket had arrived by then"):
+            transfer.run(target, quiet=True)
+        assert sorted([*entries(source), *entries(target)]) == tickets(kept)
+
     def test_both_fail(self, source: MemoryStore) -> None:
         def add(*_: object, **__: object) -> None:
             raise StoreError("down")
@@ -630,10 +651,11 @@ class TestBadInput:
         assert "cannot be reached" in command.error("import", tmp_path / "out.db", where)
         assert tickets(there(f"sqlite:{tmp_path}/out.db")) == tickets(kept)
 
-    def test_a_wrong_password_or_secret(self, command: Command, redis_url: str) -> None:
-        wrong = redis_url.replace("CACHE_SECRET", "CACHE_OTHER_SECRET")
-        for words in (["list", wrong], ["purge", wrong, "--host", "a"]):
+    def test_a_wrong_password_or_secret(self, command: Command, redis_url: str, tmp_path: Path) -> None:
+        wrong, file = redis_url.replace("CACHE_SECRET", "CACHE_OTHER_SECRET"), tmp_path / "out.db"
+        for words in (["list", wrong], ["purge", wrong, "--host", "a"], ["export", wrong, file]):
             assert "made with another secret" in command.error(*words)
+        assert not file.exists()
         assert "user and password" in command.error("list", redis_url.replace(PASSWORD, PASSWORD + "x"))
 
     def test_no_secret_where_one_is_needed(self, command: Command, tmp_path: Path, kept: list[Entry]) -> None:
@@ -674,6 +696,25 @@ class TestBadInput:
                 "export", url, tmp_path / "open" / "x"
             )
         assert there(url) == sorted(kept)
+
+    @pytest.mark.parametrize(
+        ("absent", "told"),
+        [
+            ("click rich", "needs click and rich: pip install 'sslsession[cli]'"),
+            ("redis", "'sslsession[redis]'"),
+        ],
+    )
+    def test_extras_that_are_not_installed(self, absent: str, told: str) -> None:
+        code = """
+            import sys
+            for name in sys.argv[1].split():
+                sys.modules[name] = None
+            from sslsession.__main__ import main
+            sys.exit(main(["cache", "list", "redis://127.0.0.1?insecure=1"]))
+        """
+        done = run_python(code, args=[absent], expect=1)
+        assert told in done.stderr
+        assert (done.stdout, done.stderr.count("\n")) == ("", 1)
 
     def test_as_a_program(self, command: Command) -> None:
         said, errors = command.program("list", "sqlite:no-such.db", status=1)

@@ -162,7 +162,7 @@ def export(url: str, file: Path, force: bool, as_json: bool) -> None:
     with _opened(url) as store:
         _check_distinct(url, file)
         transfer = Transfer(store)
-        for path in (file, *(file.with_name(file.name + suffix) for suffix in SIDE_FILES)):
+        for path in _files_of(file) if force else ():
             with contextlib.suppress(FileNotFoundError):
                 path.unlink()
         with _file_store(file) as target:
@@ -322,11 +322,15 @@ def _file_store(file: Path) -> SQLiteStore:
     return SQLiteStore(file, max_entries=KEEP, timeout=PATIENCE)
 
 
+def _files_of(file: Path) -> list[Path]:
+    """A store's file, and what SQLite has beside it."""
+    return [file, *(file.with_name(file.name + suffix) for suffix in SIDE_FILES)]
+
+
 def _check_distinct(url: str, file: Path) -> None:
-    if url.startswith("sqlite:"):
-        with contextlib.suppress(OSError, ValueError):
-            if os.path.samefile(sqlite_path(url), file):
-                raise click.ClickException(f"the store is {printable(str(file))} itself")
+    with contextlib.suppress(OSError, ValueError):
+        if urlsplit(url).scheme == "sqlite" and os.path.samefile(sqlite_path(url), file):
+            raise click.ClickException(f"the store is {printable(str(file))} itself")
 
 
 @contextlib.contextmanager
