@@ -20,7 +20,7 @@ import click
 
 from sslsession.cli import _cache_text
 from sslsession.cli._cache_text import SESSION, TICKET, plural
-from sslsession.cli._cache_transfer import Transfer
+from sslsession.cli._cache_transfer import KEEP, Transfer
 from sslsession.cli._terminal import json_option, out, say_json
 from sslsession.errors import SessionError
 from sslsession.probing.failures import printable
