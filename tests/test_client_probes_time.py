@@ -1,32 +1,21 @@
-"""A session ends by its age, its certificate's, a fatal alert, its one use; and its honest twin resumes."""
+"""A session ends by its age, its certificate's, its one use; and its honest twin resumes."""
 
 from __future__ import annotations
 
 import ssl
-import time
 from collections.abc import Iterator
 
 import pytest
 
 from helpers.certs import Authority, Identity
-from helpers.clients import Home, begin, copied, entries, not_offered, refill, visit
+from helpers.clients import Clock, Home, begin, copied, entries, not_offered, refill, visit
 from helpers.peers import Pair, client_context, connect, server_context
-from helpers.sessions import aged, die_of_a_fatal_alert, session_of, take
+from helpers.sessions import aged, session_of, take
 from sslsession import Reason, SessionExpired
 from sslsession.stores import MemoryStore
 
 pytestmark = pytest.mark.binding
 MINUTE, HOUR = 60, 3600
-
-
-class Clock:
-    """The real time, and some more of it."""
-
-    def __init__(self) -> None:
-        self.ahead = 0.0
-
-    def __call__(self) -> float:
-        return time.time() + self.ahead
 
 
 @pytest.fixture
@@ -109,61 +98,6 @@ class TestCertificates:
         home.restart()
         clock.ahead = 45 * MINUTE
         assert home.visit(verifying, long, "a.example").reused, "its certificate is in date"
-
-
-class TestFatalAlerts:
-    @pytest.mark.parametrize("sent_by_client", [True, False])
-    def test_a_session_after_a_fatal_alert(
-        self, home: Home, client: ssl.SSLContext, server: ssl.SSLContext, sent_by_client: bool
-    ) -> None:
-        home.earn(client, server)
-        pair = connect(client, server)
-        die_of_a_fatal_alert(pair, sent_by_client=sent_by_client)
-        assert home.cache.stats()["withdrawn"] == 1
-        pair.drop()
-        home.restart()
-        assert home.holds == 0, "in the store neither"
-        assert not_offered(home.visit(client, server))
-
-    def test_a_connection_that_is_merely_dropped(
-        self, home: Home, client: ssl.SSLContext, server: ssl.SSLContext
-    ) -> None:
-        """Fact 10: OpenSSL marks its session; what was kept is a copy."""
-        home.visit(client, server, drop=True)
-        home.restart()
-        assert home.visit(client, server, drop=True).reused
-        home.restart()
-        assert home.visit(client, server, drop=True).reused
-
-    def test_it_ends_copies_of_that_session_that_were_not_in_the_cache(
-        self, client: ssl.SSLContext, server: ssl.SSLContext
-    ) -> None:
-        home, dead = Home(), connect(client, server)
-        session = session_of(dead.client)
-        die_of_a_fatal_alert(dead)
-        home.cache.add(session, "localhost")
-        done = home.visit(client, server)
-        assert not_offered(done)
-        assert done.reason is Reason.WITHDRAWN
-        home.close()
-
-    def test_another_peer_s_sessions_stay(self, client: ssl.SSLContext, server: ssl.SSLContext) -> None:
-        home = Home()
-        home.earn(client, server, "a.example")
-        pair = connect(client, server, "b.example")
-        die_of_a_fatal_alert(pair)
-        assert home.visit(client, server, "a.example").reused
-        home.close()
-
-    def test_a_handshake_that_failed_leaves_nothing(
-        self, home: Home, ca: Authority, other_ca: Authority, tls_version: str, server: ssl.SSLContext
-    ) -> None:
-        client = client_context(ca, version=tls_version)
-        for _ in range(2):
-            with pytest.raises(ssl.SSLCertVerificationError):
-                home.visit(client, server_context(other_ca.issue("localhost")))
-        assert home.holds == 0
-        home.earn(client, server)
 
 
 class TestSingleUse:

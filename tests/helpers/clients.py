@@ -137,6 +137,16 @@ class Account:
         return len(self.offered)
 
 
+class Clock:
+    """The real time, and some more of it."""
+
+    def __init__(self) -> None:
+        self.ahead = 0.0
+
+    def __call__(self) -> float:
+        return time.time() + self.ahead
+
+
 class Home:
     """A process's cache; `restart` is another process that has nothing but the same store.
 
