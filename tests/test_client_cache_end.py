@@ -222,19 +222,6 @@ class TestExport:
         other.close()
         home.close()
 
-    def test_into_a_file_by_its_url(
-        self, client: ssl.SSLContext, server: ssl.SSLContext, tmp_path: Path
-    ) -> None:
-        url = f"sqlite://{tmp_path}/private/sessions.db"
-        home = Home()
-        home.visit(client, server)
-        assert home.cache.export_to(url) >= 1
-        gc.collect()
-        home.close()
-        with ClientSessionCache(url) as cache:
-            cache.attach(client)
-            assert visit(client, server).reused
-
     def test_into_a_sealed_store(self, client: ssl.SSLContext, server: ssl.SSLContext) -> None:
         home, store = Home(), EncryptedStore(MemoryStore(), "x" * 32)
         home.visit(client, server)

