@@ -15,7 +15,7 @@ struct attachment {
     int buried;
     int heard_of;
     uint64_t epoch;
-    uint64_t protocols;
+    uint64_t unseen;
     int suites_count;
     uint16_t suites[SUITES_MOST];
     unsigned char suites_digest[32];
@@ -32,6 +32,8 @@ struct connection {
     int followed;
     int late;
     int begun;
+    int done;
+    int swapped;
     int offering;
     int offered;
     int awaited;
@@ -133,14 +135,15 @@ static uint64_t sslsession_context_id(SSL_CTX *ctx) {
 }
 
 /* What was seen of the context's settings that no getter tells: `epoch` moves with its trust (its upper half
- * tells one time of watching from another), `protocols` stands for its ALPN protocols, 0 where they are not known. */
-static void sslsession_observed(SSL_CTX *ctx, uint64_t epoch, uint64_t protocols) {
+ * tells one time of watching from another), `unseen` stands for what it
+ * offers by ALPN and its groups, 0 where they are not known. */
+static void sslsession_observed(SSL_CTX *ctx, uint64_t epoch, uint64_t unseen) {
     struct attachment *attachment = make_attachment(ctx);
     if (attachment == NULL)
         return;
     lock();
     attachment->epoch = epoch;
-    attachment->protocols = protocols;
+    attachment->unseen = unseen;
     unlock();
 }
 

@@ -11,7 +11,8 @@ enum {
     GROUP_UNKNOWN_TO_OPENSSL = 0x1000000,
     GROUPS_MOST = 64,
     SERVERNAME_MOST = 255,
-    VERIFY_PEER = 1
+    VERIFY_PEER = 1,
+    CERTIFICATE_UNKNOWN = -1 /* equal to no other, nor to none */
 };
 #define OP_NO_ENCRYPT_THEN_MAC (UINT64_C(1) << 19)
 
@@ -72,7 +73,7 @@ static void sslsession_read_policy(SSL *ssl, sslsession_policy *policy) {
         lock();
         policy->context = home->id;
         policy->epoch = home->epoch;
-        policy->protocols = home->protocols;
+        policy->unseen = home->unseen;
         unlock();
     }
     policy->server = SSL_is_server(ssl);
@@ -175,7 +176,7 @@ static void sslsession_facts_free(sslsession_facts *facts) {
  * session that was merely set, by whatever way, brings its old result along: that proves nothing. */
 static void judge(SSL *ssl, struct connection *connection, int settled, sslsession_facts *facts) {
     struct attachment *here = attachment_of(SSL_get_SSL_CTX(ssl));
-    int watched = connection != NULL && connection->begun && here != NULL && here->id == facts->policy.context;
+    int watched = connection != NULL && connection->begun && !connection->swapped && here != NULL && here->id == facts->policy.context;
     int64_t resumed_until = watched && connection->offered ? connection->earned_until : 0;
     if (!settled || facts->peer == NULL || !(facts->policy.verify_mode & VERIFY_PEER) || facts->verify_result != 0)
         return;
@@ -204,6 +205,8 @@ static sslsession_facts *capture(SSL *ssl, SSL_SESSION *session, int settled) {
         facts->policy = connection->policy;
     else
         sslsession_read_policy(ssl, &facts->policy);
+    if (connection != NULL && connection->swapped && !facts->policy.server)
+        facts->policy.has_certificate = CERTIFICATE_UNKNOWN;
     facts->version = SSL_SESSION_get_protocol_version(session);
     facts->resumable = SSL_SESSION_is_resumable(session);
     facts->reused = SSL_session_reused(ssl);

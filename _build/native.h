@@ -38,7 +38,7 @@ typedef struct {
     unsigned int host_flags;
     uint64_t verify_flags;
     uint64_t options;
-    uint64_t protocols;
+    uint64_t unseen;
     unsigned char ciphers[32];
     unsigned char certificate[32];
 } sslsession_policy;

@@ -113,7 +113,7 @@ static void withdraw(SSL *ssl, struct connection *connection, int written) {
     if (session == NULL || (written && ERR_peek_last_error() == UNEXPECTED_EOF))
         return;
     mark_withdrawn(session);
-    if (connection != NULL && (connection->offered || SSL_is_init_finished(ssl)))
+    if (connection != NULL && (connection->offered || connection->done))
         tell(ssl, connection, OUTCOME_WITHDRAWN, 0);
 }
 
@@ -128,6 +128,10 @@ static void on_info(const SSL *borrowed, int where, int value) {
         if (next == on_info)
             next = attachment != NULL ? attachment->previous_info : NULL;
     }
+    /* `conn.context` was set meanwhile, be it set back later: what its policy was at the start no longer says
+     * under which trust its peer is verified, nor which certificate is shown. */
+    if (connection != NULL && connection->home != NULL && ctx != connection->home->ctx)
+        connection->swapped = 1;
     if (where & CB_HANDSHAKE_START) {
         if (connection == NULL)
             connection = sslsession_follow(ssl) ? connection_of(ssl) : NULL;
@@ -135,10 +139,12 @@ static void on_info(const SSL *borrowed, int where, int value) {
             begin(ssl, connection);
     } else if ((where & CB_ALERT) && value >> 8 == ALERT_FATAL) {
         withdraw(ssl, connection, where & CB_WRITE);
-    } else if ((where & CB_HANDSHAKE_DONE) && connection != NULL && connection->awaited) {
+    } else if ((where & CB_HANDSHAKE_DONE) && connection != NULL) {
         int who = connection->awaited;
+        connection->done = 1;
         connection->awaited = 0;
-        tell(ssl, connection, SSL_session_reused(ssl) ? OUTCOME_RESUMED : OUTCOME_DECLINED, who);
+        if (who != 0)
+            tell(ssl, connection, SSL_session_reused(ssl) ? OUTCOME_RESUMED : OUTCOME_DECLINED, who);
     }
     if (next != NULL)
         next(borrowed, where, value);

@@ -27,7 +27,7 @@ static int find_peer(SSL *ssl) {
     const char *host = SSL_get_servername(ssl, 0);
     char port[8] = "";
     int fd = SSL_get_fd(ssl);
-    if (host == NULL)
+    if (host == NULL || *host == '@' || SSL_get_session(ssl) != NULL) /* a session that was set lends its name to a connection without */
         return -1;
     if (fd >= 0) {
 #ifdef _WIN32

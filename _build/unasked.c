@@ -92,7 +92,7 @@ static int offer_unasked(SSL *ssl, struct connection *connection, struct attachm
         sslsession_py_peer(home->id, ssl);
         left_python();
     }
-    for (int i = 0; i < count; i++) {
+    for (int i = count - 1; i >= 0; i--) {
         if (connection->peer != NULL && SSL_get_session(ssl) == NULL)
             asked |= !offer_from(ssl, connection, pools[i], now);
         sslsession_pool_free(pools[i]);
@@ -151,16 +151,19 @@ static void keep_in(SSL *ssl, SSL_SESSION *session, struct connection *connectio
     }
 }
 
+/* Where a context has several pools, a ticket goes to the last that joined alone: in two it would be used twice. Without a
+ * certificate (external PSKs, anonymous suites) a policy does not say who the peer is, and nothing is kept. */
 static void keep_unasked(SSL *ssl, SSL_SESSION *session, struct attachment *home) {
     struct connection *connection = connection_of(ssl);
     sslsession_pool *pools[POOLS_MOST];
-    int count;
-    if (connection == NULL || connection->peer == NULL || !connection->begun || SSL_is_server(ssl)
-        || !SSL_SESSION_is_resumable(session))
+    int single_use = SSL_SESSION_get_protocol_version(session) >= VERSION_TLS1_3, found;
+    if (connection == NULL || connection->peer == NULL || !connection->begun || connection->swapped || SSL_is_server(ssl)
+        || !SSL_SESSION_is_resumable(session) || SSL_SESSION_get0_peer(session) == NULL)
         return;
-    count = pools_of(home, pools);
-    for (int i = 0; i < count; i++) {
-        keep_in(ssl, session, connection, pools[i]);
+    found = pools_of(home, pools);
+    for (int i = found - 1; i >= 0; i--) {
+        if (!single_use || i == found - 1)
+            keep_in(ssl, session, connection, pools[i]);
         sslsession_pool_free(pools[i]);
     }
 }

@@ -181,9 +181,9 @@ class Attachment:
         return ffi.NULL
 
     def on_offer(self, handle: Any) -> None:
-        """A client's handshake begins: the first user that has a session offers it."""
+        """A client's handshake begins: the last user that joined and has a session offers it."""
         borrowed = _borrow.borrow_pointer(handle)
-        for user in self.users:
+        for user in reversed(self.users):
             if user.offer is not None and user.offer(borrowed):
                 lib.sslsession_await_outcome(handle, user.number)
                 return

@@ -37,8 +37,12 @@ def section() -> Iterator[None]:
     """Held while users come and go, and while an event leaves its queue and finds its hearers: who leaves loses none.
 
     The garbage collector may run a finalizer in the middle of it, on this very thread, which closes hooks and so would
-    wait for itself: what it asks for (``postponed``) is done after the section.
+    wait for itself: what it asks for (``postponed``) is done after the section. One that attaches to a context of its
+    own is let in.
     """
+    if getattr(_inside, "later", None) is not None:
+        yield
+        return
     later: list[Task] = []
     _inside.later = later
     try:

@@ -108,11 +108,11 @@ POLICY_KINDS: dict[str, tuple[type, ...]] = {
     "options": NUMBER,
     "ciphers": (bytes,),
     "certificate": (bytes, NONE),
-    "protocols": NUMBER,
+    "unseen": NUMBER,
     "server_name": TEXT,
     "alpn": TEXT,
 }
-WIDE = ("verify_flags", "host_flags", "options", "protocols")
+WIDE = ("verify_flags", "host_flags", "options", "unseen")
 LISTS: dict[str, type] = {
     "groups": int,
     "signature_schemes": int,

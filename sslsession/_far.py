@@ -7,11 +7,12 @@ inside a handshake, so somebody else does it (``_lookups``), and the handshake w
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Callable, NamedTuple
 
 from sslsession import _callbacks, _peers
@@ -22,9 +23,12 @@ from sslsession.session import Session
 
 QUEUE_MOST = 1024
 EXIT_SECONDS = 2.0
+ATTEMPTS_MOST = 8
 DEFAULT_TIMEOUT = 0.05
 """Seconds, for a store that names none, or has no end to its patience."""
 Late = Callable[[bytes, bytes], None]
+_inside = threading.local()
+"""Of a thread that asks a store: the store's own connection, if an attached context makes it, must not ask again."""
 
 
 class Write(NamedTuple):
@@ -34,6 +38,7 @@ class Write(NamedTuple):
     session: Session | None
     expires_at: float
     keep: int
+    attempts: int = 0
 
 
 class Far:
@@ -130,26 +135,41 @@ class Far:
         try:
             self._perform(write)
             worked = True
-        except Exception as error:
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
             self._failed(error)
         finally:
             with self._changed:
                 self._writing = False
                 if worked:
                     self._worked()
-                elif len(self._queue) < QUEUE_MOST:
-                    self._queue.appendleft(write)
                 else:
-                    self.counts["dropped"] += 1
+                    self._try_again(write)
                 self._changed.notify_all()
         return worked
 
+    def _try_again(self, write: Write) -> None:
+        """A ticket may have arrived although the store failed, and is not written again: it would be used twice.
+
+        Others wait behind what they do not belong before, so that one that the store will never take holds up nothing.
+        """
+        again = write._replace(attempts=write.attempts + 1)
+        ticket = write.session is not None and write.session.single_use
+        if ticket or again.attempts >= ATTEMPTS_MOST or len(self._queue) >= QUEUE_MOST:
+            self.counts["dropped"] += write.session is not None
+        elif any(each.key == write.key for each in self._queue):
+            self._queue.appendleft(again)
+        else:
+            self._queue.append(again)
+
     def _perform(self, write: Write) -> None:
-        if write.session is None:
-            self.store.discard(write.key)
-            return
-        value = _peers.pack(write.key, write.session.to_bytes())
-        self.store.add(write.key, value, expires_at=write.expires_at, keep=write.keep)
+        with _asking():
+            if write.session is None:
+                self.store.discard(write.key)
+                return
+            value = _peers.pack(write.key, write.session.to_bytes())
+            self.store.add(write.key, value, expires_at=write.expires_at, keep=write.keep)
         self.counts["stored"] += 1
 
     # Looking up
@@ -159,7 +179,7 @@ class Far:
 
         Never raises. What is found after the timeout goes to ``late``.
         """
-        if self._closing or not self._breaker.allows(time.monotonic()):
+        if self._closing or getattr(_inside, "asking", False) or not self._breaker.allows(time.monotonic()):
             return None
         if self._timeout is None:
             return self._look(verbs)
@@ -177,13 +197,16 @@ class Far:
 
     def _look(self, verbs: Sequence[tuple[str, bytes]]) -> tuple[bytes, bytes] | None:
         try:
-            for verb, key in verbs:
-                value = self.store.take(key) if verb == "take" else self.store.peek(key)
-                if value is not None:
-                    self._worked()
-                    return key, value
+            with _asking():
+                for verb, key in verbs:
+                    value = self.store.take(key) if verb == "take" else self.store.peek(key)
+                    if value is not None:
+                        self._worked()
+                        return key, value
             self._worked()
-        except Exception as error:
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # a store of the user's own may raise anything
             self._failed(error)
         return None
 
@@ -200,7 +223,7 @@ class Far:
             error, "sslsession's reading of a session store; handshakes go on without what it gave"
         )
 
-    def _failed(self, error: Exception) -> None:
+    def _failed(self, error: BaseException) -> None:
         with self._changed:
             self.counts["store_errors"] += 1
             self._failure = error
@@ -245,6 +268,15 @@ class Far:
         self._lookups.close()
         if self._owns and (writer is None or not writer.is_alive()):
             self.store.close()
+
+
+@contextlib.contextmanager
+def _asking() -> Iterator[None]:
+    outer, _inside.asking = getattr(_inside, "asking", False), True
+    try:
+        yield
+    finally:
+        _inside.asking = outer
 
 
 def _deadline(timeout: float | None) -> float | None:

@@ -29,7 +29,7 @@ PEERS_MOST = 4096
 MISS_SECONDS = 1.0
 MISSES_MOST = 4096
 POLICIES_MOST = 1024
-FOREVER = 2**62
+FOREVER = 2**40
 KINDS = {0: None, 1: TICKETS, 2: SESSION}
 COUNTED = "kept offered resumed declined hits misses expired refused withdrawn dropped".split()
 """In the order of ``POOL_KEPT`` and so on."""
@@ -76,7 +76,7 @@ class Keeping:
         settings.any_port = limits.any_port
         settings.writes = settings.asks = self.far is not None or not limits.system_clock
         settings.max_lifetime = int(min(limits.max_lifetime, FOREVER))
-        settings.idle_lifetime = int(limits.idle_lifetime or 0)
+        settings.idle_lifetime = int(min(limits.idle_lifetime or 0, FOREVER))
         settings.id_context_length = len(context)
         settings.id_context = context
         pool = lib.sslsession_pool_new(settings)

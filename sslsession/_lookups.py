@@ -9,6 +9,8 @@ import queue
 import threading
 from typing import Any, Callable, Optional
 
+from sslsession import _callbacks
+
 THREADS_MOST = 4
 Job = Optional[Callable[[], None]]
 
@@ -18,7 +20,8 @@ class Lookups:
 
     def __init__(self) -> None:
         self._jobs: queue.SimpleQueue[Job] = queue.SimpleQueue()
-        self._lock = threading.Lock()
+        # Garbage collection may run a finalizer inside of it that makes a connection.
+        self._lock = threading.RLock()
         self._threads = self._busy = 0
 
     def ask(self, look: Callable[[], Any], seconds: float, late: Callable[[Any], None]) -> tuple[bool, Any]:
@@ -59,6 +62,8 @@ class Lookups:
                 return
             try:
                 job()
+            except BaseException as error:  # a store of the user's own may raise anything
+                _callbacks.report(error, "sslsession's lookup in a session store")
             finally:
                 with self._lock:
                     self._busy -= 1

@@ -1,10 +1,10 @@
-"""What OpenSSL does not tell of a context's settings, seen as it is set: CA files and directories, and ALPN protocols.
+"""What OpenSSL does not tell of a context's settings, seen as it is set: CA files and directories, ALPN, groups.
 
-No getter shows the directories that a context takes CAs from, nor what a client offers by ALPN. So three methods of an
-attached *instance* are wrapped. An argument that was not loaded before moves the context's epoch, and what was earned
-before is not offered there any more; loading the same again, which urllib3 and truststore do for each connection, moves
-nothing. What was set before attaching is not known, and neither is what goes past the instance: for that, verifying
-again has to do.
+No getter shows the directories that a context takes CAs from, nor what a client offers by ALPN or which groups it
+allows. So a few methods of an attached *instance* are wrapped. An argument that was not loaded before moves the
+context's epoch, and what was earned before is not offered there any more; loading the same again, which urllib3 and
+truststore do for each connection, moves nothing. What was set before attaching is not known, and neither is what goes
+past the instance: for that, verifying again has to do.
 """
 
 from __future__ import annotations
@@ -15,13 +15,22 @@ import itertools
 import os
 import ssl
 import weakref
-from collections.abc import Iterable
+from collections import OrderedDict
 from typing import Any, Callable
 
 from sslsession import _borrow
 from sslsession._libssl import lib
 
-OBSERVED = ("load_verify_locations", "set_default_verify_paths", "set_alpn_protocols")
+LOADING = ("load_verify_locations", "set_default_verify_paths")
+SETTING = (
+    "set_alpn_protocols",
+    "set_ecdh_curve",
+    "set_groups",
+    "set_client_sigalgs",
+    "set_server_sigalgs",
+    "set_psk_client_callback",
+)
+"""Those of them that this Python has."""
 LOADED_MOST = 1000
 _watches = itertools.count(1)
 
@@ -31,10 +40,12 @@ class Watch:
 
     def __init__(self, context: ssl.SSLContext) -> None:
         self._context = weakref.ref(context)
-        self._loaded: set[bytes] = set()
+        self._loaded: OrderedDict[bytes, None] = OrderedDict()
         self._epoch = next(_watches) << 32
-        self._protocols = 0
-        self._ours = {name: self._wrapped(context, name) for name in OBSERVED}
+        self._settings: dict[str, str] = {}
+        self._ours = {
+            name: self._wrapped(context, name) for name in (*LOADING, *SETTING) if hasattr(context, name)
+        }
         vars(context).update(self._ours)
         self._tell(context)
 
@@ -63,24 +74,24 @@ class Watch:
         return observed
 
     def _saw(self, context: ssl.SSLContext, name: str, *arguments: Any, **named: Any) -> None:
-        if name == "set_alpn_protocols":
-            self._protocols = _number_of(*arguments, **named)
+        if name in SETTING:
+            self._settings[name] = repr((arguments, sorted(named.items())))
         else:
             loaded = _digest(name, *arguments, **named)
-            if loaded in self._loaded and len(self._loaded) < LOADED_MOST:
+            known = loaded in self._loaded
+            self._loaded[loaded] = None
+            self._loaded.move_to_end(loaded)
+            if len(self._loaded) > LOADED_MOST:
+                self._loaded.popitem(last=False)
+            if known:
                 return
-            self._loaded.add(loaded)
             self._epoch += 1
         self._tell(context)
 
     def _tell(self, context: ssl.SSLContext) -> None:
-        lib.sslsession_observed(_borrow.context_pointer(context), self._epoch, self._protocols)
-
-
-def _number_of(alpn_protocols: Iterable[str] = ()) -> int:
-    """Stands for the protocols; never 0."""
-    offered = "\0".join(map(str, alpn_protocols)).encode()
-    return int.from_bytes(hashlib.sha256(offered).digest()[:8], "big") or 1
+        digest = hashlib.sha256(repr(sorted(self._settings.items())).encode()).digest()
+        unseen = int.from_bytes(digest[:8], "big") or 1 if self._settings else 0
+        lib.sslsession_observed(_borrow.context_pointer(context), self._epoch, unseen)
 
 
 def _digest(name: str, *arguments: Any, **named: Any) -> bytes:

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import os
 import ssl
 from typing import Any, NamedTuple
 
+from sslsession import _borrow
 from sslsession._libssl import ffi
 from sslsession.errors import InvalidSession
 from sslsession.policy import from_native
@@ -19,6 +21,8 @@ from sslsession.session import Session
 
 PREFIX = "client/1"
 TICKETS, SESSION = "tickets", "session"
+ADDRESS = "@"
+"""What the host of a peer without a name begins with: its address follows."""
 MAGIC = b"SSE1"
 DIGEST_SIZE = 32
 PORTABLE = ffi.offsetof("sslsession_policy", "server")
@@ -44,9 +48,12 @@ class StoredKey(NamedTuple):
     policy: str
 
 
-def peer_of(owner: Any) -> Peer | None:
+def peer_of(borrowed: _borrow.Borrowed) -> Peer | None:
     """The peer of a client's connection; None where nothing tells it from others."""
-    name = getattr(owner, "server_hostname", None)
+    # The name that OpenSSL was given: the owner's own attribute of that name is anybody's to change.
+    name, owner = getattr(borrowed.keeper, "server_hostname", None), borrowed.owner
+    if name is not None and (not name or name[0] == ADDRESS):
+        return None
     if not isinstance(owner, ssl.SSLSocket):
         return Peer(name.lower(), "") if name else None
     try:
@@ -54,24 +61,25 @@ def peer_of(owner: Any) -> Peer | None:
     except OSError:
         return None  # a port that cannot be told just now is not the same as one that is never known
     if isinstance(address, tuple):
-        return Peer(name.lower() if name else f"@{address[0]}", str(address[1]))
-    path = address.decode(errors="replace") if isinstance(address, bytes) else str(address)
+        return Peer(name.lower() if name else f"{ADDRESS}{address[0]}", str(address[1]))
+    path = f"unix:{hashlib.sha256(os.fsencode(address)).hexdigest()[:32]}" if address else ""
     if name:
-        return Peer(name.lower(), f"unix:{path}" if path else "")
-    return Peer(f"@unix:{path}", "") if path else None
+        return Peer(name.lower(), path)
+    return Peer(f"{ADDRESS}{path}", "") if path else None
 
 
 def named_peer(host: str, port: int | None) -> Peer:
     """The peer that a user names. Errors: ``TypeError``, ``ValueError``."""
     if not isinstance(host, str):
         raise TypeError(f"host must be text, not {type(host).__name__}")
-    if not host:
-        raise ValueError("host is empty: give the name that connections use as server_hostname")
+    if not host or host[0] in (ADDRESS, "."):
+        raise ValueError(f"{host!r} is no host: give the name that connections use as server_hostname")
     if port is not None and (isinstance(port, bool) or not isinstance(port, int)):
         raise TypeError(f"port must be a number or None, not {type(port).__name__}")
     if port is not None and not 0 < port < 65536:
         raise ValueError(f"there is no port {port}")
-    return Peer(host.lower(), "" if port is None else str(port))
+    name = host if host.isascii() else host.encode("idna").decode()  # as ssl does
+    return Peer(name.lower(), "" if port is None else str(port))
 
 
 def near_key(native: Any, peer: Peer) -> bytes:
@@ -88,7 +96,7 @@ def peer_in(key: bytes) -> Peer:
 
 def name_of(peer: Peer) -> str | None:
     """The host name that connections to the peer have; None where they have none."""
-    return None if peer.host.startswith("@") else peer.host
+    return None if peer.host.startswith(ADDRESS) else peer.host
 
 
 def policy_digest(native: Any) -> str:

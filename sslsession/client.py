@@ -13,6 +13,7 @@ import os
 import ssl
 import time
 import weakref
+from math import inf
 from types import TracebackType
 from typing import Any, Callable, NamedTuple
 
@@ -71,6 +72,7 @@ class ClientSessionCache:
             raise TypeError(f"tickets_per_peer must be a number, not {type(tickets_per_peer).__name__}")
         if tickets_per_peer < 1:
             raise ValueError(f"tickets_per_peer must be 1 or more, not {tickets_per_peer}")
+        idle_lifetime = None if idle_lifetime == inf else idle_lifetime
         for name, seconds in (("max_lifetime", max_lifetime), ("idle_lifetime", idle_lifetime)):
             if seconds is not None and not seconds > 0:
                 raise ValueError(f"{name} must be more than 0 seconds, not {seconds!r}")
@@ -80,14 +82,16 @@ class ClientSessionCache:
             raise UnsupportedError(
                 "early data cannot be sent by this version of sslsession: leave early_data out"
             )
-        whole = all(seconds is None or seconds == int(seconds) for seconds in (max_lifetime, idle_lifetime))
+        whole = all(
+            seconds in (None, inf) or seconds == int(seconds) for seconds in (max_lifetime, idle_lifetime)
+        )
         digest = _peers.partition_digest(partition)
         by_c = clock is time.time and whole
         limits = Limits(tickets_per_peer, max_lifetime, idle_lifetime, digest, bool(same_host_any_port), by_c)
         opened = _opened(store)
         self._keeping = Keeping(opened, opened is not store, limits, clock)
         self._clock = clock
-        self._joined: weakref.WeakKeyDictionary[ssl.SSLContext, Joined] = weakref.WeakKeyDictionary()
+        self._joined: dict[int, Joined] = {}
         self._closed = False
         _caches.add(self)
         self._finalizer = weakref.finalize(self, _keeping.end, self._keeping)
@@ -97,8 +101,8 @@ class ClientSessionCache:
     def attach(self, ctx: ssl.SSLContext) -> None:
         """From now on, client connections of ``ctx`` keep their sessions here and offer those that are.
 
-        Attaching again does nothing; a context may have several caches, and the first that has a session offers it. The
-        cache lives as long as its contexts.
+        Attaching again does nothing. A context may have several caches: the last one attached gets the TLS 1.3 tickets,
+        all get TLS 1.2 sessions, and the last that has one offers it. The cache lives as long as its contexts.
 
         Errors: ``TypeError`` for what is no context; ``ValueError`` for a server's; :class:`SessionError` where the
         context hides its ``SSL_CTX``, or after :meth:`close`; :class:`UnsupportedInterpreter`.
@@ -106,7 +110,7 @@ class ClientSessionCache:
         if self._closed:
             raise SessionError("the cache is closed: make a new one")
         context = _borrow.true_context(ctx)
-        if context in self._joined:
+        if _number_of(context) in self._joined:
             return
         if _borrow.protocol_of(context) == ssl.PROTOCOL_TLS_SERVER:
             raise ValueError("this context is a server's, and ClientSessionCache is for clients")
@@ -122,12 +126,15 @@ class ClientSessionCache:
         user.offer, user.outcome, user.peer = self._offer, self._outcome, _tell_peer
         user.pool, user.number = self._keeping.pool, self._keeping.number
         attachment = Attachment.join(context, user, proved=True)
-        self._joined[context] = Joined(weakref.ref(given), attachment, user)
+        number, joined = attachment.number, weakref.ref(self)
+        end = weakref.finalize(context, _forget_context, joined, number)
+        end.atexit = False
+        self._joined[number] = Joined(weakref.ref(given), attachment, user)
 
     def detach(self, ctx: ssl.SSLContext) -> None:
         """Leaves the context as it was found. Its connections go on; what was kept stays in the cache."""
         context = _borrow.true_context(ctx)
-        joined = self._joined.pop(context, None)
+        joined = self._joined.pop(_number_of(context), None)
         if joined is not None:
             joined.attachment.leave(joined.user)
 
@@ -149,7 +156,9 @@ class ClientSessionCache:
             raise InvalidSession(f"{Reason.NOT_RESUMABLE}. Take it after a first read.")
         if not now < session.expires_at:
             raise SessionExpired(f"{Reason.EXPIRED}. Connect without it.")
-        if session.server_name is not None and canonical_name(session.server_name) != canonical_name(host):
+        if session.server_name is not None and canonical_name(session.server_name) != canonical_name(
+            peer.host
+        ):
             raise SessionMismatch(
                 f"the session is of {session.server_name!r} and cannot be resumed with {host!r}"
             )
@@ -190,6 +199,8 @@ class ClientSessionCache:
         Tickets leave the cache: in two places they would be used twice. Errors: :class:`StoreError`, where what was
         not stored stays in the cache.
         """
+        if store is None:
+            raise TypeError("a store of sslsession.stores, or its URL, is needed, not None")
         return self._keeping.export(_opened(store), self._clock())
 
     def stats(self) -> dict[str, int]:
@@ -241,7 +252,7 @@ class ClientSessionCache:
 
     def _offer(self, borrowed: _borrow.Borrowed) -> bool:
         """C found nothing that it may offer by itself."""
-        keeping, peer, now = self._keeping, _peers.peer_of(borrowed.owner), self._clock()
+        keeping, peer, now = self._keeping, _peers.peer_of(borrowed), self._clock()
         if peer is None:
             return False
         native = lib.sslsession_policy_at_start(borrowed.ssl)
@@ -278,7 +289,7 @@ class ClientSessionCache:
 
     def _outcome(self, borrowed: _borrow.Borrowed, outcome: int) -> None:
         """C has counted it, and has forgotten what is in its pool."""
-        peer = _peers.peer_of(borrowed.owner)
+        peer = _peers.peer_of(borrowed)
         native = lib.sslsession_policy_at_start(borrowed.ssl)
         if outcome != RESUMED and peer is not None and native != ffi.NULL:
             self._keeping.forget(self._keeping.key(native, peer), native, tickets_only=outcome == DECLINED)
@@ -307,8 +318,18 @@ def _opened(store: Any) -> Any:
     return store
 
 
+def _number_of(context: ssl.SSLContext) -> int:
+    return int(lib.sslsession_context_id(_borrow.context_pointer(context)))
+
+
+def _forget_context(cache: weakref.ref[ClientSessionCache], number: int) -> None:
+    known = cache()
+    if known is not None:
+        known._joined.pop(number, None)
+
+
 def _tell_peer(borrowed: _borrow.Borrowed) -> None:
-    peer = _peers.peer_of(borrowed.owner)
+    peer = _peers.peer_of(borrowed)
     if peer is not None:
         lib.sslsession_set_peer(borrowed.ssl, peer.host.encode(), peer.port.encode())
 

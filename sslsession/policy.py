@@ -39,8 +39,8 @@ class Policy:
     """SHA-256 of the offered suites' numbers."""
     certificate: bytes | None
     """SHA-256 of this side's own certificate."""
-    protocols: int = 0
-    """Stands for the ALPN protocols offered, where ``set_alpn_protocols`` of an attached context was seen; else 0."""
+    unseen: int = 0
+    """Stands for the ALPN protocols and groups that were set on an attached context; 0 where none were seen set."""
     server_name: str | None = None
     alpn: str | None = None
 
@@ -75,5 +75,5 @@ def from_native(native: Any) -> Policy:
         options=native.options,
         ciphers=bytes(ffi.buffer(native.ciphers)),
         certificate=bytes(ffi.buffer(native.certificate)) if native.has_certificate else None,
-        protocols=native.protocols,
+        unseen=native.unseen,
     )

@@ -186,14 +186,14 @@ def test_fact_45_an_offer_that_raises_means_a_full_handshake(
     offer.close()
 
 
-def test_of_several_the_first_that_has_one_offers(client: ssl.SSLContext, server: ssl.SSLContext) -> None:
+def test_of_several_the_last_that_has_one_offers(client: ssl.SSLContext, server: ssl.SSLContext) -> None:
     sessions = [take(client, server) for _ in range(2)]
-    offers = [Offer(client, session) for session in (None, *sessions)]
+    offers = [Offer(client, session) for session in (*sessions, None)]
     pair = Pair(client, server)
     with pytest.raises(ssl.SSLWantReadError):
         pair.client.do_handshake()
-    assert ticket_in_use(pair.client) == sessions[0].ticket
-    assert [len(offer.asked) for offer in offers] == [1, 1, 0]
+    assert ticket_in_use(pair.client) == sessions[1].ticket
+    assert [len(offer.asked) for offer in offers] == [0, 1, 1]
     for offer in offers:
         offer.close()
 

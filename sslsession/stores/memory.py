@@ -31,11 +31,7 @@ _HEAD = EXPIRY.size
 
 
 class MemoryStore(Store):
-    """Values in this process's memory; after a fork the child has a copy of its own.
-
-    A copy means that both processes have the same tickets: give each process a store after the fork, or use one that
-    processes share, wherever single use matters.
-    """
+    """Values in this process's memory; after a fork the child has none, or both would hand out the same."""
 
     def __init__(
         self,
@@ -155,15 +151,12 @@ class MemoryStore(Store):
         """Nothing."""
 
     def after_fork_in_child(self) -> None:
-        """A new lock; the sums again, if a thread that does not live on was changing them."""
+        """Forget everything: a copy would hand each value out twice. The lock may be held for ever."""
         if isinstance(self._lock, Closed):
             return
-        interrupted = not self._lock.acquire(blocking=False)
         self._lock = threading.RLock()
-        if interrupted:
-            records = [*self._young.items(), *self._old.items()]
-            self._further = sum(len(record) - 1 for _, record in records if isinstance(record, list))
-            self._bytes = sum(self._size(key, record) for key, record in records)
+        self._young, self._old = {}, {}
+        self._further = self._bytes = 0
 
     def _joined(self, key: bytes, before: Record, value: bytes, packed: bytes, keep: int) -> Record:
         """What is under `key` once `packed` came to `before`, which is not in the dicts any more."""
