@@ -5,11 +5,9 @@ from __future__ import annotations
 import contextlib
 import gc
 import os
-import signal
 import sqlite3
 import ssl
 import tempfile
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,10 +17,10 @@ import pytest
 from helpers.certs import Authority
 from helpers.child_contexts import arguments
 from helpers.children import run_python
-from helpers.clients import Account, Home, entries, eventually, visit
+from helpers.clients import Home, eventually, visit
 from helpers.openssl_calls import Unraisables
-from helpers.peers import EchoServer, client_context, server_context
-from sslsession import ClientSessionCache, Session, StoreError, _peers
+from helpers.peers import client_context, server_context
+from sslsession import ClientSessionCache, StoreError
 from sslsession.stores import SQLiteStore
 
 TIMEOUT = 0.05
@@ -202,106 +200,3 @@ print(kinds, longest < 1, cache.stats()["resumed"] > 20)
         args=[*arguments(ca, server_identity), path, tls_version],
     )
     assert (done.stdout, done.stderr) == ("{'StoreError'} True True\n", "")
-
-
-@pytest.mark.skipif(os.name != "posix", reason="no SIGKILL here")
-def test_kill_9_in_the_middle_of_writes(
-    ca: Authority, server_identity: object, path: Path, tls_version: str
-) -> None:
-    """What is in the file afterwards is whole, and resumes."""
-    server = server_context(server_identity)  # type: ignore[arg-type]
-    account = Account()
-    with EchoServer(server, prepare=account.look) as running:
-        for _ in range(3):
-            before = account.hellos
-            victim = threading.Thread(
-                target=killed, args=[ca, server_identity, path, tls_version, running.port]
-            )
-            victim.start()
-            victim.join(60)
-            assert account.hellos >= before + 30
-    with contextlib.closing(sqlite3.connect(path)) as check:
-        assert check.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
-    with SQLiteStore(path, timeout=10) as store:
-        found = entries(store)
-        assert found
-        for entry in found:
-            assert Session.from_bytes(_peers.unpack(entry.key, entry.value)).is_resumable
-    if tls_version == "1.3":
-        account.each_once()
-        lost = account.hellos * 2 - sum(account.offered.values())
-        assert lost >= 0
-
-
-def killed(ca: Authority, identity: object, path: Path, version: str, port: int) -> None:
-    run_python(
-        START
-        + """
-from helpers.peers import dial
-
-for number in range(10**9):
-    with dial(int(sys.argv[6]), client, ("localhost", "a.example", "b.example")[number % 3]) as conn:
-        conn.sendall(b"ping")
-        assert conn.recv(4) == b"ping"
-    if number == 30:
-        threading.Thread(target=lambda: os.kill(os.getpid(), 9)).start()
-""",
-        args=[*arguments(ca, identity), path, version, str(port)],  # type: ignore[arg-type]
-        expect=-signal.SIGKILL,
-    )
-
-
-def contention(ca: Authority, identity: object, path: Path, processes: int, connections: int) -> None:
-    """Each process has its own cache over the one file; the server's account says what was offered."""
-    account = Account()
-    outputs: list[str] = []
-    with EchoServer(server_context(identity), prepare=account.look) as running:  # type: ignore[arg-type]
-
-        def work() -> None:
-            done = run_python(
-                START
-                + """
-from helpers.peers import dial
-
-reused = 0
-for number in range(int(sys.argv[7])):
-    with dial(int(sys.argv[6]), client) as conn:
-        conn.sendall(b"ping")
-        assert conn.recv(4) == b"ping"
-        reused += conn.session_reused
-        conn.unwrap().close()
-    if number % 5 == 4:
-        cache.close()  # as another process would, with what this one left in the file
-        cache = sslsession.ClientSessionCache(store)
-        cache.attach(client)
-cache.close()
-store.close()
-print(reused)
-""",
-                args=[
-                    *arguments(ca, identity),  # type: ignore[arg-type]
-                    *(path, "1.3", str(running.port), str(connections)),
-                ],
-                timeout=200,
-            )
-            assert done.stderr == ""
-            outputs.append(done.stdout)
-
-        threads = [threading.Thread(target=work) for _ in range(processes)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-    assert len(outputs) == processes
-    assert account.hellos == processes * connections
-    assert account.each_once() == sum(map(int, outputs)), "each ticket that was offered did resume"
-    assert sum(map(int, outputs)) >= processes * connections / 2
-
-
-def test_processes_take_from_one_file(ca: Authority, server_identity: object, path: Path) -> None:
-    contention(ca, server_identity, path, 4, 25)
-
-
-@pytest.mark.soak
-def test_soak_processes_take_from_one_file(ca: Authority, server_identity: object, path: Path) -> None:
-    contention(ca, server_identity, path, 32, 312)
