@@ -4,6 +4,11 @@ enum {
     CTRL_GET_PEER_TMP_KEY = 109,
     CTRL_GET_EC_POINT_FORMATS = 111,
     CTRL_GET_CHAIN_CERTS = 115,
+    CTRL_SELECT_CURRENT_CERT = 116,
+    CTRL_SET_CURRENT_CERT = 117,
+    CURRENT_FIRST = 1,
+    CURRENT_NEXT = 2,
+    CERTIFICATES_MOST = 16,
     CTRL_GET_EXTMS_SUPPORT = 122,
     CTRL_GET_MIN_PROTO_VERSION = 130,
     CTRL_GET_MAX_PROTO_VERSION = 131,
@@ -63,6 +68,22 @@ static int trust_objects(SSL_CTX *ctx) {
     return objects != NULL ? OPENSSL_sk_num(objects) : -1;
 }
 
+/* SHA-256 of this side's certificate; of the SHA-256 of each, where there are several (RSA and ECDSA, say). */
+static int digest_certificates(SSL *ssl, X509 *own, unsigned char *digest) {
+    unsigned char all[CERTIFICATES_MOST][32];
+    int count = 0, told;
+    X509 *each;
+    if (!X509_digest(own, EVP_sha256(), digest, NULL))
+        return CERTIFICATE_UNKNOWN;
+    for (told = CURRENT_FIRST; count < CERTIFICATES_MOST && SSL_ctrl(ssl, CTRL_SET_CURRENT_CERT, told, NULL) == 1;
+         told = CURRENT_NEXT)
+        if ((each = SSL_get_certificate(ssl)) != NULL && X509_digest(each, EVP_sha256(), all[count], NULL))
+            count++;
+    SSL_ctrl(ssl, CTRL_SELECT_CURRENT_CERT, 0, own);
+    return count < 2 || EVP_Digest(all, (size_t)count * sizeof all[0], digest, NULL, EVP_sha256(), NULL) ? 1
+                                                                                                         : CERTIFICATE_UNKNOWN;
+}
+
 static void sslsession_read_policy(SSL *ssl, sslsession_policy *policy) {
     SSL_CTX *ctx = SSL_get_SSL_CTX(ssl);
     X509_VERIFY_PARAM *param = SSL_get0_param(ssl);
@@ -91,7 +112,7 @@ static void sslsession_read_policy(SSL *ssl, sslsession_policy *policy) {
     policy->trust_objects = trust_objects(ctx);
     digest_suites(ssl, home, policy->ciphers);
     if (own != NULL)
-        policy->has_certificate = X509_digest(own, EVP_sha256(), policy->certificate, NULL);
+        policy->has_certificate = digest_certificates(ssl, own, policy->certificate);
 }
 
 /* The named group as OpenSSL numbers it (a NID, or 0x1000000 and the IANA id), 0 for none. */

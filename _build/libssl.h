@@ -124,6 +124,7 @@ uint64_t SSL_get_options(const SSL *);
 X509_VERIFY_PARAM *SSL_get0_param(SSL *);
 OPENSSL_STACK *SSL_get_ciphers(const SSL *);
 int SSL_get_fd(const SSL *);
+const char *SSL_get_psk_identity(const SSL *);
 const char *SSL_get_servername(const SSL *, int);
 void SSL_get0_alpn_selected(const SSL *, const unsigned char **, unsigned int *);
 OPENSSL_STACK *SSL_get_peer_cert_chain(const SSL *);

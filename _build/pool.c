@@ -359,13 +359,12 @@ static int64_t sslsession_pool_count(sslsession_pool *pool, int what) {
     return found;
 }
 
-/* In a child of a fork the tickets are the parent's, who would use them too. */
+/* In a child of a fork the tickets are the parent's, who would use them too. They are left behind, not freed: a thread of
+ * the parent may have held one of OpenSSL's locks, which nobody will ever release here. */
 static void sslsession_pool_after_fork(sslsession_pool *pool) {
     for (struct shelf *shelf = pool->oldest; shelf != NULL; shelf = shelf->younger) {
-        struct held *tickets = shelf->tickets;
-        shelf->tickets = NULL;
-        for (struct held *held = tickets; held != NULL; held = held->next)
+        for (struct held *held = shelf->tickets; held != NULL; held = held->next)
             pool->sessions--;
-        free_held(tickets);
+        shelf->tickets = NULL;
     }
 }

@@ -152,13 +152,14 @@ static void keep_in(SSL *ssl, SSL_SESSION *session, struct connection *connectio
 }
 
 /* Where a context has several pools, a ticket goes to the last that joined alone: in two it would be used twice. Without a
- * certificate (external PSKs, anonymous suites) a policy does not say who the peer is, and nothing is kept. */
+ * certificate (anonymous suites), or by an external PSK, the policy does not say who the peer is, and nothing is kept. */
 static void keep_unasked(SSL *ssl, SSL_SESSION *session, struct attachment *home) {
     struct connection *connection = connection_of(ssl);
     sslsession_pool *pools[POOLS_MOST];
     int single_use = SSL_SESSION_get_protocol_version(session) >= VERSION_TLS1_3, found;
     if (connection == NULL || connection->peer == NULL || !connection->begun || connection->swapped || SSL_is_server(ssl)
-        || !SSL_SESSION_is_resumable(session) || SSL_SESSION_get0_peer(session) == NULL)
+        || !SSL_SESSION_is_resumable(session) || SSL_SESSION_get0_peer(session) == NULL
+        || SSL_get_psk_identity(ssl) != NULL)
         return;
     found = pools_of(home, pools);
     for (int i = found - 1; i >= 0; i--) {

@@ -18,6 +18,7 @@ from typing import Any, Callable, NamedTuple
 from sslsession import _callbacks, _peers
 from sslsession._breaker import Breaker
 from sslsession._lookups import Lookups
+from sslsession._near import leave_behind
 from sslsession.errors import StoreError
 from sslsession.session import Session
 
@@ -51,19 +52,21 @@ class Far:
         self._refused = False
         self._timeout = _deadline(getattr(store, "timeout", DEFAULT_TIMEOUT))
         self._breaker = Breaker()
-        self._queue: deque[Write] = deque()
         self._start_anew()
 
     def _start_anew(self) -> None:
         self._changed = threading.Condition(threading.RLock())
-        self._queue.clear()
+        self._queue: deque[Write] = deque()
         self._writer: threading.Thread | None = None
         self._writing = False
         self._closing = False
         self._failure: BaseException | None = None
         self._lookups = Lookups()
 
-    after_fork = _start_anew
+    def after_fork(self) -> None:
+        """In a child: what waits to be written is the parent's, and so are the threads."""
+        leave_behind(self._queue)
+        self._start_anew()
 
     # Writing
 

@@ -127,7 +127,16 @@ class Near:
         """In a child: the tickets are the parent's, who would use them too."""
         self._lock = threading.RLock()
         for shelf in self._shelves.values():
-            shelf.tickets.clear()
+            leave_behind(shelf.tickets)
+            shelf.tickets = []
+
+
+_left_behind: list[object] = []
+
+
+def leave_behind(tickets: object) -> None:
+    """Forgets what a fork copied, and frees none of it: a lock of OpenSSL's may be held for ever there."""
+    _left_behind.append(tickets)
 
 
 def _all(shelf: Shelf) -> list[Held]:

@@ -201,7 +201,12 @@ class ClientSessionCache:
         """
         if store is None:
             raise TypeError("a store of sslsession.stores, or its URL, is needed, not None")
-        return self._keeping.export(_opened(store), self._clock())
+        opened = _opened(store)
+        try:
+            return self._keeping.export(opened, self._clock())
+        finally:
+            if opened is not store:
+                opened.close()
 
     def stats(self) -> dict[str, int]:
         """Counts since the cache was made.

@@ -38,7 +38,7 @@ class Policy:
     ciphers: bytes
     """SHA-256 of the offered suites' numbers."""
     certificate: bytes | None
-    """SHA-256 of this side's own certificate."""
+    """SHA-256 of this side's own certificate; where it has several, of the SHA-256 of each."""
     unseen: int = 0
     """Stands for the ALPN protocols and groups that were set on an attached context; 0 where none were seen set."""
     server_name: str | None = None
