@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import pytest
 
 from helpers.certs import Authority
-from helpers.clients import FakeStore, Home, Visit, begin, entries, eventually
+from helpers.clients import FakeStore, Home, Visit, begin, entries, eventually, visit
 from helpers.openssl_calls import Unraisables
 from helpers.peers import Pair, client_context, server_context
 from sslsession import StoreError
@@ -140,3 +140,25 @@ class TestASilentStore:
         assert [type(error) for error in unraisables.errors] == [StoreError]
         store.state = "well"
         home.close()
+
+
+def test_a_store_whose_own_connections_are_of_an_attached_context(
+    ca: Authority, server: ssl.SSLContext, client: ssl.SSLContext
+) -> None:
+    """As Redis over TLS after inject_into_ssl(): asking the store to reach the store would never end."""
+
+    class OverTLS(FakeStore):
+        def _ask(self, verb: str) -> None:
+            super()._ask(verb)
+            if sum(self.asked.values()) < 100:
+                visit(client, server, "store.days.example")
+
+    store = OverTLS()
+    store.timeout = None
+    home = Home(store)
+    for number in range(3):
+        home.visit(client, server, name(number))
+    home.cache.flush()
+    assert sum(store.asked.values()) < 20
+    assert home.visit(client, server, name(0)).reused
+    home.close()

@@ -141,6 +141,7 @@ class TestAStoreThatDoesNotAnswer:
     def test_what_could_not_be_written_is_written_later(
         self,
         state: str,
+        tls_version: str,
         client: ssl.SSLContext,
         server: ssl.SSLContext,
         unraisables: Unraisables,
@@ -153,8 +154,11 @@ class TestAStoreThatDoesNotAnswer:
         store.state = "well"
         eventually(lambda: home.cache.stats()["waiting"] == 0)
         home.cache.flush()
-        assert len(entries(store)) == 5
-        assert home.cache.stats()["dropped"] == 0
+        dropped = home.cache.stats()["dropped"]
+        assert len(entries(store)) + dropped == 5
+        assert dropped <= (2 if tls_version == "1.3" else 0), (
+            "a ticket may have arrived, and is not written twice"
+        )
         home.close()
         assert all(done.reused for done in timed(Home(store), client, server, range(5)))
 

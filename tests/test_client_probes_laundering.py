@@ -6,6 +6,7 @@ cache like any others, and must be no way in for the next connection.
 
 from __future__ import annotations
 
+import contextlib
 import ssl
 from collections.abc import Iterator
 
@@ -224,3 +225,52 @@ def test_a_session_that_was_laundered_once_is_not_clean_for_being_added(
     never_again(home, strict, impostor)
     assert home.cache.stats()["refused"] >= 1
     home.close()
+
+
+def test_a_context_that_is_exchanged_and_put_back(
+    home: Home, ca: Authority, tls_version: str, impostor: ssl.SSLContext
+) -> None:
+    """What was negotiated under which of them, nobody can tell: it is kept by nobody."""
+    client, other = (client_context(ca, version=tls_version) for _ in range(2))
+    lax = client_context(ca, version=tls_version, verify=False)
+    home.attach(client, other, lax)
+    pair = Pair(lax, impostor)
+    begin(pair)
+    pair.client.context = client
+    with contextlib.suppress(ssl.SSLError):
+        pair.handshake()
+        pair.client.context = lax
+        pair.exchange()
+    pair.drop()
+    never_again(home, client, impostor)
+    never_again(home, other, impostor)
+
+
+class TestWithoutACertificate:
+    """A policy says who the peer is by way of certificates alone: nothing else is kept."""
+
+    @pytest.mark.skipif(
+        not hasattr(ssl.SSLContext, "set_psk_client_callback"), reason="came with Python 3.13"
+    )
+    def test_an_external_psk(self, home: Home, ca: Authority) -> None:
+        client = client_context(ca, version="1.2", verify=False)
+        server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        server.maximum_version = ssl.TLSVersion.TLSv1_2
+        for context in (client, server):
+            context.set_ciphers("PSK@SECLEVEL=0")
+        client.set_psk_client_callback(lambda hint: ("me", b"a key that both have"))  # type: ignore[attr-defined]
+        server.set_psk_server_callback(lambda identity: b"a key that both have")  # type: ignore[attr-defined]
+        for _ in range(2):
+            assert not home.visit(client, server, "localhost").reused
+        assert home.holds == 0
+
+    def test_an_anonymous_suite(self, home: Home, ca: Authority, server_identity: Identity) -> None:
+        client, server = client_context(ca, version="1.2", verify=False), server_context(server_identity)
+        for context in (client, server):
+            context.set_ciphers("aNULL@SECLEVEL=0")
+        for _ in range(2):
+            assert not home.visit(client, server, "localhost").reused
+        assert home.holds == 0
+        for context in (client, server):
+            context.set_ciphers("DEFAULT")
+        home.earn(client, server)
