@@ -208,7 +208,7 @@ static void judge(SSL *ssl, struct connection *connection, int settled, sslsessi
 
 /* Everything at once, by up-ref and copy, so that nothing in it can change or go; NULL where memory is out. settled:
  * whether the session's handshake has passed, or the session would not be here. */
-static sslsession_facts *capture(SSL *ssl, SSL_SESSION *session, int settled) {
+static sslsession_facts *gather(SSL *ssl, SSL_SESSION *session, int settled) {
     sslsession_facts *facts = calloc(1, sizeof *facts);
     struct connection *connection = connection_of(ssl);
     const unsigned char *alpn = NULL;
@@ -252,6 +252,15 @@ static sslsession_facts *capture(SSL *ssl, SSL_SESSION *session, int settled) {
     }
     certificates(ssl, session, connection, facts);
     judge(ssl, connection, settled, facts);
+    return facts;
+}
+
+/* The same, and no error left in OpenSSL's queue, which would fail the connection's next read. */
+static sslsession_facts *capture(SSL *ssl, SSL_SESSION *session, int settled) {
+    sslsession_facts *facts;
+    ERR_set_mark();
+    facts = gather(ssl, session, settled);
+    ERR_pop_to_mark();
     return facts;
 }
 

@@ -150,6 +150,7 @@ typedef struct sslsession_pool sslsession_pool;
 sslsession_pool *sslsession_pool_new(const sslsession_pool_settings *);
 void sslsession_pool_free(sslsession_pool *);
 void sslsession_pool_ask(sslsession_pool *, int);
+void sslsession_pool_close(sslsession_pool *);
 int sslsession_pool_join(SSL_CTX *, sslsession_pool *);
 void sslsession_pool_leave(SSL_CTX *, sslsession_pool *);
 sslsession_facts *sslsession_pool_take(sslsession_pool *, const unsigned char *, size_t, int64_t, int64_t *);

@@ -96,7 +96,7 @@ static void begin(SSL *ssl, struct connection *connection) {
 }
 
 /* Tells whoever offered the session what became of it; a withdrawal, also who kept sessions of this connection. */
-static void tell(SSL *ssl, struct connection *connection, int outcome, int who) {
+static void tell_outcome(SSL *ssl, struct connection *connection, int outcome, int who) {
     struct attachment *home = connection->home;
     if (home == NULL || !(atomic_read(&home->wants) & (WANT_OFFER | WANT_POOL)) || !atomic_read(&gate)
         || !note_outcome(connection, home, outcome, who))
@@ -114,7 +114,7 @@ static void withdraw(SSL *ssl, struct connection *connection, int written) {
         return;
     mark_withdrawn(session);
     if (connection != NULL && (connection->offered || connection->done))
-        tell(ssl, connection, OUTCOME_WITHDRAWN, 0);
+        tell_outcome(ssl, connection, OUTCOME_WITHDRAWN, 0);
 }
 
 static void on_info(const SSL *borrowed, int where, int value) {
@@ -135,8 +135,10 @@ static void on_info(const SSL *borrowed, int where, int value) {
     if (where & CB_HANDSHAKE_START) {
         if (connection == NULL)
             connection = sslsession_follow(ssl) ? connection_of(ssl) : NULL;
+        ERR_set_mark();
         if (connection != NULL)
             begin(ssl, connection);
+        ERR_pop_to_mark();
     } else if ((where & CB_ALERT) && value >> 8 == ALERT_FATAL) {
         withdraw(ssl, connection, where & CB_WRITE);
     } else if ((where & CB_HANDSHAKE_DONE) && connection != NULL) {
@@ -144,7 +146,7 @@ static void on_info(const SSL *borrowed, int where, int value) {
         connection->done = 1;
         connection->awaited = 0;
         if (who != 0)
-            tell(ssl, connection, SSL_session_reused(ssl) ? OUTCOME_RESUMED : OUTCOME_DECLINED, who);
+            tell_outcome(ssl, connection, SSL_session_reused(ssl) ? OUTCOME_RESUMED : OUTCOME_DECLINED, who);
     }
     if (next != NULL)
         next(borrowed, where, value);

@@ -21,6 +21,7 @@ struct sslsession_pool {
     atomic_word references;
     sslsession_pool_settings settings;
     atomic_word asks;
+    atomic_word closed;
     struct shelf *buckets[POOL_BUCKETS], *oldest, *youngest;
     int shelves, sessions;
     int64_t counts[POOL_COUNTS];
@@ -137,6 +138,9 @@ static sslsession_pool *sslsession_pool_new(const sslsession_pool_settings *sett
 
 /* Whether Python is to be asked where there is nothing here to offer. */
 static void sslsession_pool_ask(sslsession_pool *pool, int asks) { atomic_swap(&pool->asks, asks); }
+
+/* From now on it keeps and offers nothing: a context may outlive its cache's closing. */
+static void sslsession_pool_close(sslsession_pool *pool) { atomic_swap(&pool->closed, 1); }
 
 /* Sessions of this context go into this pool and come out of it: 1, or 0 where the context has too many already. */
 static int sslsession_pool_join(SSL_CTX *ctx, sslsession_pool *pool) {

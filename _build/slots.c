@@ -20,8 +20,11 @@ static int on_new(SSL *ssl, SSL_SESSION *session) {
     struct attachment *attachment = attachment_for(ssl);
     new_session_cb previous = attachment != NULL ? attachment->previous_new : NULL;
     int taken = previous != NULL ? previous(ssl, session) : 0;
-    if (wanted(attachment, WANT_POOL))
+    if (wanted(attachment, WANT_POOL)) {
+        ERR_set_mark();
         keep_unasked(ssl, session, attachment);
+        ERR_pop_to_mark();
+    }
     if (wanted(attachment, WANT_NEW)) {
         enter_python();
         if (!sslsession_py_new(attachment->id, ssl, session))

@@ -93,7 +93,7 @@ static int offer_unasked(SSL *ssl, struct connection *connection, struct attachm
         left_python();
     }
     for (int i = count - 1; i >= 0; i--) {
-        if (connection->peer != NULL && SSL_get_session(ssl) == NULL)
+        if (connection->peer != NULL && SSL_get_session(ssl) == NULL && !atomic_read(&pools[i]->closed))
             asked |= !offer_from(ssl, connection, pools[i], now);
         sslsession_pool_free(pools[i]);
     }
@@ -163,7 +163,7 @@ static void keep_unasked(SSL *ssl, SSL_SESSION *session, struct attachment *home
         return;
     found = pools_of(home, pools);
     for (int i = found - 1; i >= 0; i--) {
-        if (!single_use || i == found - 1)
+        if ((!single_use || i == found - 1) && !atomic_read(&pools[i]->closed))
             keep_in(ssl, session, connection, pools[i]);
         sslsession_pool_free(pools[i]);
     }

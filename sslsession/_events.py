@@ -44,12 +44,12 @@ def section() -> Iterator[None]:
         yield
         return
     later: list[Task] = []
-    _inside.later = later
-    try:
-        with _lock:
+    with _lock:
+        _inside.later = later
+        try:
             yield
-    finally:
-        _inside.later = None
+        finally:
+            _inside.later = None
     for task in later:
         task()
 
@@ -146,7 +146,7 @@ def _forget_after_fork() -> None:
     _lock = threading.Lock()
     event = ffi.new("sslsession_event *")
     while lib.sslsession_next_event(event):
-        _let_go(event)
+        pass  # freed by nobody: the parent may have held one of OpenSSL's locks at the fork
     if _listener is not None:
         _listener = None
         listen()

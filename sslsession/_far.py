@@ -218,6 +218,7 @@ class Far:
     def refused(self, error: Exception) -> None:
         """The store gave what is no session: the others of that key may be good."""
         with self._changed:
+            _without_frames(error)
             self.counts["store_errors"] += 1
             first, self._refused = not self._refused, True
         if not first:
@@ -227,6 +228,7 @@ class Far:
         )
 
     def _failed(self, error: BaseException) -> None:
+        _without_frames(error)
         with self._changed:
             self.counts["store_errors"] += 1
             self._failure = error
@@ -271,6 +273,13 @@ class Far:
         self._lookups.close()
         if self._owns and (writer is None or not writer.is_alive()):
             self.store.close()
+
+
+def _without_frames(error: BaseException | None) -> None:
+    """What is reported must not lead to the sessions that were among somebody's local variables."""
+    while error is not None:
+        error.__traceback__ = None
+        error = error.__cause__ or error.__context__
 
 
 @contextlib.contextmanager

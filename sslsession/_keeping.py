@@ -296,6 +296,7 @@ class Keeping:
 
     def close(self) -> None:
         """Writes the near ones to the store, and lets go of it."""
+        lib.sslsession_pool_close(self.pool)
         everything, now = self._emptied(), self._clock()
         if self.far is not None:
             for key, session in everything:

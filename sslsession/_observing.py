@@ -75,7 +75,9 @@ class Watch:
 
     def _saw(self, context: ssl.SSLContext, name: str, *arguments: Any, **named: Any) -> None:
         if name in SETTING:
-            self._settings[name] = repr((arguments, sorted(named.items())))
+            plain = all(map(_is_plain, (*arguments, *named.values())))
+            # A function's repr is its address, which another one gets when it is gone.
+            self._settings[name] = repr((arguments, sorted(named.items())) if plain else next(_watches))
         else:
             loaded = _digest(name, *arguments, **named)
             known = loaded in self._loaded
@@ -92,6 +94,12 @@ class Watch:
         digest = hashlib.sha256(repr(sorted(self._settings.items())).encode()).digest()
         unseen = int.from_bytes(digest[:8], "big") or 1 if self._settings else 0
         lib.sslsession_observed(_borrow.context_pointer(context), self._epoch, unseen)
+
+
+def _is_plain(argument: Any) -> bool:
+    if isinstance(argument, (list, tuple)):
+        return all(map(_is_plain, argument))
+    return argument is None or isinstance(argument, (str, bytes, int))
 
 
 def _digest(name: str, *arguments: Any, **named: Any) -> bytes:

@@ -11,6 +11,8 @@ from __future__ import annotations
 import functools
 import os
 import ssl
+import sys
+import threading
 import time
 import weakref
 from math import inf
@@ -92,6 +94,7 @@ class ClientSessionCache:
         self._keeping = Keeping(opened, opened is not store, limits, clock)
         self._clock = clock
         self._joined: dict[int, Joined] = {}
+        self._lock = threading.RLock()
         self._closed = False
         _caches.add(self)
         self._finalizer = weakref.finalize(self, _keeping.end, self._keeping)
@@ -110,8 +113,6 @@ class ClientSessionCache:
         if self._closed:
             raise SessionError("the cache is closed: make a new one")
         context = _borrow.true_context(ctx)
-        if _number_of(context) in self._joined:
-            return
         if _borrow.protocol_of(context) == ssl.PROTOCOL_TLS_SERVER:
             raise ValueError("this context is a server's, and ClientSessionCache is for clients")
         self._join(context, ctx)
@@ -125,11 +126,13 @@ class ClientSessionCache:
         user = User()
         user.offer, user.outcome, user.peer = self._offer, self._outcome, _tell_peer
         user.pool, user.number = self._keeping.pool, self._keeping.number
-        attachment = Attachment.join(context, user, proved=True)
-        number, joined = attachment.number, weakref.ref(self)
-        end = weakref.finalize(context, _forget_context, joined, number)
-        end.atexit = False
-        self._joined[number] = Joined(weakref.ref(given), attachment, user)
+        number = _number_of(context)
+        with self._lock:
+            if number in self._joined:
+                return
+            attachment = Attachment.join(context, user, proved=True)
+            self._joined[number] = Joined(weakref.ref(given), attachment, user)
+        weakref.finalize(context, _forget_context, weakref.ref(self), number).atexit = False
 
     def detach(self, ctx: ssl.SSLContext) -> None:
         """Leaves the context as it was found. Its connections go on; what was kept stays in the cache."""
@@ -271,7 +274,7 @@ class ClientSessionCache:
                 if self._offers(session, borrowed, name, now, near):
                     keeping.count("hits")
                     return True
-        session = keeping.fetch(key, native, now)
+        session = keeping.fetch(key, native, now) if _may_fetch(native) else None
         if session is not None and self._offers(session, borrowed, name, now, key):
             keeping.count("store_hits")
             return True
@@ -323,6 +326,11 @@ def _opened(store: Any) -> Any:
     return store
 
 
+def _may_fetch(native: Any) -> bool:
+    """A session out of a store shows no chain to whoever verifies by himself, as truststore does on these systems."""
+    return bool(native.verify_mode) or sys.platform not in ("darwin", "win32")
+
+
 def _number_of(context: ssl.SSLContext) -> int:
     return int(lib.sslsession_context_id(_borrow.context_pointer(context)))
 
@@ -351,6 +359,7 @@ def _policy_of_trial(context: ssl.SSLContext | None, host: str) -> Any:
 
 def _after_fork() -> None:
     for cache in list(_caches):
+        cache._lock = threading.RLock()
         cache._keeping.after_fork()
 
 

@@ -8,6 +8,7 @@ and it makes the context that connections really use from ssl's, so both ways of
 from __future__ import annotations
 
 import functools
+import os
 import ssl
 import threading
 from typing import Any
@@ -103,3 +104,12 @@ def _attaching(new: Any) -> Any:
         return context
 
     return attaching
+
+
+def _after_fork() -> None:
+    global _lock
+    _lock = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

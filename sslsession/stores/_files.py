@@ -48,7 +48,10 @@ def private_text(path: Path) -> bytes:
     """What a file with a secret says; StoreError if it cannot be read, or others than its owner can read it."""
     try:
         with open(path, "rb") as file:
-            mode = os.fstat(file.fileno()).st_mode
+            status = os.fstat(file.fileno())
+            mode = status.st_mode
+            if os.name == "posix" and status.st_uid not in (0, os.geteuid()):
+                raise StoreError(f"{path}: a file with a secret must be this user's own, or root's")
             if os.name == "posix" and mode & 0o077:
                 raise StoreError(
                     f"{path}: a file with a secret must be its owner's alone, and its mode is"
