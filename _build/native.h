@@ -161,6 +161,8 @@ int sslsession_pool_size(sslsession_pool *);
 int64_t sslsession_pool_count(sslsession_pool *, int);
 void sslsession_pool_after_fork(sslsession_pool *);
 int sslsession_set_peer(SSL *, const char *, const char *);
+int64_t sslsession_expires_at(SSL_SESSION *, int);
+int sslsession_weigh(SSL *, sslsession_pool *, sslsession_facts *, int64_t, int64_t);
 extern "Python" void sslsession_py_peer(uint64_t, SSL *);
 extern "Python" void sslsession_py_hand_over(int, sslsession_facts *, const unsigned char *, size_t);
 
