@@ -14,7 +14,7 @@ from helpers.certs import Authority
 from helpers.clients import FakeStore, Home, Visit, begin, entries, eventually
 from helpers.openssl_calls import Unraisables
 from helpers.peers import Pair, client_context, server_context
-from sslsession import ClientSessionCache, StoreError
+from sslsession import ClientSessionCache, StoreError, _far
 
 pytestmark = pytest.mark.binding
 GENEROUS = 1.0
@@ -77,6 +77,11 @@ def timed(
     return done
 
 
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_far, "EXIT_SECONDS", 0.2)
+
+
 class TestASilentStore:
     def test_closing_waits_for_a_few_seconds_at_most(
         self, client: ssl.SSLContext, server: ssl.SSLContext, unraisables: Unraisables
@@ -85,7 +90,7 @@ class TestASilentStore:
         home, began = Home(store), time.monotonic()
         timed(home, client, server, range(3))
         home.close()
-        assert time.monotonic() - began < 10
+        assert time.monotonic() - began < 5
         assert home.cache.stats()["dropped"] >= 1, "what was lost is counted"
         store.state = "well"
 

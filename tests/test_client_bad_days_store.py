@@ -19,7 +19,6 @@ from helpers.openssl_calls import Unraisables
 from helpers.peers import client_context, server_context
 from sslsession import ClientSessionCache, StoreError
 
-pytestmark = pytest.mark.binding
 GENEROUS = 1.0
 """Seconds that a slow machine may add to the store's timeout."""
 MANY = 20

@@ -1,22 +1,20 @@
 """Sessions that never left the process take the shortest way, without Python in it: the same rules hold there.
 
-Time passes here as it does: lifetimes of a second or two, waited for.
+Those of time are in test_client_rules.py, which tells C the time.
 """
 
 from __future__ import annotations
 
 import contextlib
-import datetime
 import ssl
-import threading
 
 import pytest
 
 from helpers.certs import Authority, Identity
-from helpers.clients import Home, eventually, not_offered, visit
-from helpers.peers import Pair, client_context, connect, server_context
+from helpers.clients import Home, not_offered, visit
+from helpers.peers import client_context, connect, server_context
 from helpers.sessions import take
-from sslsession import Reason, SessionError
+from sslsession import SessionError
 
 pytestmark = pytest.mark.binding
 
@@ -29,45 +27,6 @@ def client(ca: Authority, tls_version: str) -> ssl.SSLContext:
 @pytest.fixture
 def server(server_identity: Identity) -> ssl.SSLContext:
     return server_context(server_identity)
-
-
-class TestTime:
-    @pytest.mark.parametrize("settings", [{"max_lifetime": 1}, {"idle_lifetime": 1}])
-    def test_lifetimes(
-        self, client: ssl.SSLContext, server: ssl.SSLContext, settings: dict[str, float]
-    ) -> None:
-        home = Home(**settings)
-        home.visit(client, server)
-        assert home.visit(client, server).reused
-        threading.Event().wait(2.1)
-        done = home.visit(client, server)
-        assert not_offered(done)
-        assert done.reason is Reason.EXPIRED
-        assert home.cache.stats()["expired"] >= 1
-        home.close()
-
-    @pytest.mark.parametrize("verify", [True, False])
-    def test_a_certificate_that_ends(self, ca: Authority, tls_version: str, verify: bool) -> None:
-        """The longest is a second of the certificate's own counting."""
-        client = client_context(ca, version=tls_version, verify=verify)
-        end = datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(seconds=2)
-        server = server_context(ca.issue("localhost", not_after=end))
-        home = Home()
-        home.visit(client, server)
-        assert home.visit(client, server).reused
-
-        def over() -> bool:
-            pair = Pair(client, server)
-            try:
-                pair.handshake().exchange()
-            except ssl.SSLCertVerificationError:
-                return True
-            reused = bool(pair.client.session_reused)
-            pair.close()
-            return not reused
-
-        assert eventually(over, 8) < 6
-        home.close()
 
 
 class TestNames:
