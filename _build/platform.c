@@ -44,5 +44,8 @@ typedef int atomic_word;
 #define atomic_read(where) __atomic_load_n((where), __ATOMIC_ACQUIRE)
 #endif
 
+#include <stddef.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>

@@ -176,7 +176,9 @@ signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 server = child_contexts.server()
 visit(client, server)
 cache.flush()
-resource.setrlimit(resource.RLIMIT_FSIZE, (40_000, 40_000))  # the file is smaller, what is written meanwhile is not
+before = resource.getrlimit(resource.RLIMIT_FSIZE)
+# The file is smaller, what is written meanwhile is not.
+resource.setrlimit(resource.RLIMIT_FSIZE, (40_000, before[1]))
 longest = 0
 with Unraisables() as unraisables:
     for number in range(60):
@@ -194,6 +196,7 @@ with Unraisables() as unraisables:
         pause.wait(0.01)
     cache.close()
     store.close()
+resource.setrlimit(resource.RLIMIT_FSIZE, before)
 kinds = {type(error).__name__ for error in unraisables.errors}
 print(kinds, longest < 1, cache.stats()["resumed"] > 20)
 """,
