@@ -1,6 +1,7 @@
 /* Locks, a condition and atomics, for POSIX and Windows. The lock is only ever held for a few instructions that wait
  * for nothing: no other lock, no Python, no I/O. A fork takes it first, so that no child inherits it held. */
 #ifdef _WIN32
+#define WIN32_LEAN_AND_MEAN /* without wincrypt.h, which makes macros of OpenSSL's names */
 #include <windows.h>
 static SRWLOCK mutex = SRWLOCK_INIT;
 static CONDITION_VARIABLE arrived = CONDITION_VARIABLE_INIT;
