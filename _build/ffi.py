@@ -29,6 +29,7 @@ SOURCES = (
     "verify.c",
     "candidate.c",
     "pool.c",
+    "pools.c",
     "peers.c",
     "unasked.c",
     "bench.c",

@@ -128,7 +128,7 @@ typedef struct {
 } sslsession_candidate;
 void sslsession_examine(SSL *, SSL_SESSION *, sslsession_facts *, sslsession_trust *, int64_t, sslsession_candidate *);
 
-/* pool.c, peers.c, unasked.c: live sessions of a client cache, kept and offered with no Python in the handshake's way */
+/* pool.c, pools.c, peers.c, unasked.c: live sessions of a client cache, kept and offered with no Python in the handshake's way */
 enum { POOL_TICKETS = 1, POOL_SESSION = 2, POOL_KEY_MOST = 800 };
 enum {
     POOL_KEPT, POOL_OFFERED, POOL_RESUMED, POOL_DECLINED, POOL_HITS, POOL_MISSES, POOL_EXPIRED, POOL_REFUSED,

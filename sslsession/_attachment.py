@@ -55,6 +55,8 @@ class User:
     outcome: OutcomeUser | None = None
     peer: PeerUser | None = None
     pool: Any = None
+    holder: object = None
+    """What lives as long as the context does, on this user's behalf."""
 
     def __init__(self) -> None:
         self.number = next(_numbers)

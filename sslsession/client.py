@@ -11,7 +11,6 @@ from __future__ import annotations
 import functools
 import os
 import ssl
-import sys
 import threading
 import time
 import weakref
@@ -20,11 +19,11 @@ from types import TracebackType
 from typing import Any, Callable, NamedTuple
 
 from sslsession import _borrow, _keeping, _peers
-from sslsession._attachment import DECLINED, RESUMED, Attachment, User
+from sslsession._asked import Asked
+from sslsession._attachment import Attachment, User
 from sslsession._keeping import Keeping, Limits
 from sslsession._libssl import ffi, lib
 from sslsession.errors import InvalidSession, SessionError, SessionExpired, SessionMismatch, UnsupportedError
-from sslsession.handover import offer_unasked
 from sslsession.resumption import Reason, canonical_name
 from sslsession.session import Session
 
@@ -93,6 +92,7 @@ class ClientSessionCache:
         opened = _opened(store)
         self._keeping = Keeping(opened, opened is not store, limits, clock)
         self._clock = clock
+        self._asked = Asked(self._keeping, clock)
         self._joined: dict[int, Joined] = {}
         self._lock = threading.RLock()
         self._closed = False
@@ -124,8 +124,9 @@ class ClientSessionCache:
 
     def _join(self, context: ssl.SSLContext, given: ssl.SSLContext) -> None:
         user = User()
-        user.offer, user.outcome, user.peer = self._offer, self._outcome, _tell_peer
-        user.pool, user.number = self._keeping.pool, self._keeping.number
+        asked = self._asked
+        user.offer, user.outcome, user.peer = asked.offer, asked.outcome, asked.peer
+        user.pool, user.number, user.holder = self._keeping.pool, self._keeping.number, self
         number = _number_of(context)
         with self._lock:
             if number in self._joined:
@@ -256,52 +257,6 @@ class ClientSessionCache:
         store = self._keeping.far.store if self._keeping.far is not None else None
         return f"<ClientSessionCache of {len(self._keeping)} sessions, store={store!r}>"
 
-    # What the attachment calls, in the middle of handshakes and reads
-
-    def _offer(self, borrowed: _borrow.Borrowed) -> bool:
-        """C found nothing that it may offer by itself."""
-        keeping, peer, now = self._keeping, _peers.peer_of(borrowed), self._clock()
-        if peer is None:
-            return False
-        native = lib.sslsession_policy_at_start(borrowed.ssl)
-        key = keeping.key(native, peer)
-        name = getattr(borrowed.owner, "server_hostname", None)
-        for near in (key, keeping.key(None, peer), keeping.key(None, peer._replace(port=""))):
-            while True:
-                session = keeping.take(near, now)
-                if session is None:
-                    break
-                if self._offers(session, borrowed, name, now, near):
-                    keeping.count("hits")
-                    return True
-        session = keeping.fetch(key, native, now) if _may_fetch(native) else None
-        if session is not None and self._offers(session, borrowed, name, now, key):
-            keeping.count("store_hits")
-            return True
-        keeping.count("misses")
-        return False
-
-    def _offers(
-        self, session: Session, borrowed: _borrow.Borrowed, name: str | None, now: float, key: bytes
-    ) -> bool:
-        if now - session.time > self._keeping.limits.max_lifetime:
-            reason: Reason | None = Reason.EXPIRED
-        else:
-            reason = offer_unasked(session, borrowed.ssl, name, int(now))
-        if reason is None:
-            self._keeping.count("offered")
-            return True
-        self._keeping.count("expired" if reason is Reason.EXPIRED else "refused")
-        self._keeping.drop(key, session)
-        return False
-
-    def _outcome(self, borrowed: _borrow.Borrowed, outcome: int) -> None:
-        """C has counted it, and has forgotten what is in its pool."""
-        peer = _peers.peer_of(borrowed)
-        native = lib.sslsession_policy_at_start(borrowed.ssl)
-        if outcome != RESUMED and peer is not None and native != ffi.NULL:
-            self._keeping.forget(self._keeping.key(native, peer), native, tickets_only=outcome == DECLINED)
-
 
 class Joined(NamedTuple):
     """A context that a cache is attached to: as it was given, which truststore's is not what connections use."""
@@ -316,6 +271,8 @@ def _opened(store: Any) -> Any:
         from sslsession.stores import open_store
 
         return open_store(store)
+    if isinstance(store, type):
+        raise TypeError(f"a store is needed, and {store.__name__} is a class: make one of it")
     lacking = [
         name for name in ("add", "peek", "take", "discard") if not callable(getattr(store, name, None))
     ]
@@ -326,11 +283,6 @@ def _opened(store: Any) -> Any:
     return store
 
 
-def _may_fetch(native: Any) -> bool:
-    """A session out of a store shows no chain to whoever verifies by himself, as truststore does on these systems."""
-    return bool(native.verify_mode) or sys.platform not in ("darwin", "win32")
-
-
 def _number_of(context: ssl.SSLContext) -> int:
     return int(lib.sslsession_context_id(_borrow.context_pointer(context)))
 
@@ -339,12 +291,6 @@ def _forget_context(cache: weakref.ref[ClientSessionCache], number: int) -> None
     known = cache()
     if known is not None:
         known._joined.pop(number, None)
-
-
-def _tell_peer(borrowed: _borrow.Borrowed) -> None:
-    peer = _peers.peer_of(borrowed)
-    if peer is not None:
-        lib.sslsession_set_peer(borrowed.ssl, peer.host.encode(), peer.port.encode())
 
 
 def _policy_of_trial(context: ssl.SSLContext | None, host: str) -> Any:

@@ -18,7 +18,7 @@ from helpers.clients import Home, begin, not_offered, visit
 from helpers.openssl_calls import Unraisables
 from helpers.peers import Pair, client_context, connect, server_context
 from helpers.sessions import handle, offering, session_of, take
-from sslsession import ClientSessionCache, Session
+from sslsession import ClientSessionCache, Session, _asked
 from sslsession._libssl import lib
 from sslsession.stores import MemoryStore
 
@@ -161,15 +161,19 @@ class TestHooksBesideACache:
         home.close()
 
     def test_a_hook_that_fails_lets_nothing_in(
-        self, strict: ssl.SSLContext, impostor: ssl.SSLContext, lax: ssl.SSLContext
+        self,
+        strict: ssl.SSLContext,
+        impostor: ssl.SSLContext,
+        lax: ssl.SSLContext,
+        monkeypatch: pytest.MonkeyPatch,
     ) -> None:
         """Fact 45: an exception is a full handshake, never a resumption by accident."""
 
-        class Broken(ClientSessionCache):
-            def _offers(self, *arguments: object) -> bool:
-                raise LookupError("broken")
+        def broken(*_: object) -> None:
+            raise LookupError("broken")
 
-        cache = Broken()
+        monkeypatch.setattr(_asked, "offer_unasked", broken)
+        cache = ClientSessionCache()
         cache.attach(strict)
         cache.add(take(lax, impostor), "localhost")
         with Unraisables() as unraisables:
