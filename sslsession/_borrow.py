@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import _ctypes
 import _ssl
-import ctypes
 import os
 import ssl
 import sys
@@ -238,6 +237,8 @@ def _keeper_of(handle: Any) -> Any:
 
 
 def _cast(address: int) -> Any:
+    import ctypes
+
     return ctypes.cast(address, ctypes.py_object).value
 
 

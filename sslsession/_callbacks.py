@@ -14,7 +14,6 @@ import contextlib
 import functools
 import sys
 import threading
-import traceback
 from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any, Callable, Protocol
@@ -91,6 +90,8 @@ def report(error: BaseException, where: str) -> None:
             error, where = failure, "sys.unraisablehook"
     if sys.stderr is not None:
         print(f"Exception ignored in {where}:", file=sys.stderr)
+        import traceback
+
         traceback.print_exception(type(error), error, error.__traceback__, file=sys.stderr)
 
 

@@ -45,10 +45,10 @@ def shown(name: str, value: Any, *, secrets: bool) -> str:
         return value.hex() if len(value) <= 64 or name in SECRETS else f"({len(value)} bytes)"
     if isinstance(value, list):
         return ", ".join(_item(item) for item in value) or "-"
-    if hasattr(value, "_asdict"):
-        return ", ".join(f"{key}={_item(item)}" for key, item in value._asdict().items())
     if name == "policy":
         return f"{'verifies' if value.verifies else 'verifies nothing'}, digest {value.digest[:16]}"
+    if hasattr(value, "_asdict"):
+        return ", ".join(f"{key}={_item(item)}" for key, item in value._asdict().items())
     return str(getattr(value, "name", value)) if name != "cipher_suite" else str(value)
 
 

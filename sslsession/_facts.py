@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import ssl
-from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, NamedTuple
 
 from sslsession import _certificates, registry
 from sslsession._libssl import ffi, lib
@@ -14,8 +13,7 @@ TLS1_3 = 0x0304
 KEY_TYPES = {"rsaEncryption": "RSA", "rsassaPss": "RSA-PSS", "id-ecPublicKey": "EC", "dsaEncryption": "DSA"}
 
 
-@dataclass(frozen=True)
-class Facts:
+class Facts(NamedTuple):
     """What the connection knew when the session was taken; chains are DER, leaf first."""
 
     policy: Policy
@@ -80,9 +78,8 @@ def _chain(leaf: Any, chain: Any) -> tuple[bytes, ...]:
 
 def to_plain(facts: Facts) -> dict[str, Any]:
     """The facts as plain values, for the envelope."""
-    plain = {field.name: getattr(facts, field.name) for field in fields(Facts)}
-    policy = {field.name: getattr(facts.policy, field.name) for field in fields(Policy)}
-    return {**plain, "policy": {**policy, "verify_mode": int(facts.policy.verify_mode)}}
+    policy = facts.policy._asdict()
+    return {**facts._asdict(), "policy": {**policy, "verify_mode": int(facts.policy.verify_mode)}}
 
 
 def from_plain(plain: Any) -> Facts:

@@ -14,16 +14,18 @@ import threading
 import time
 import weakref
 from collections import Counter
-from typing import Any, Callable, NamedTuple
+from typing import TYPE_CHECKING, Any, Callable, NamedTuple
 
 from sslsession import _callbacks, _peers, handover
-from sslsession._far import Far
 from sslsession._libssl import ffi, lib
 from sslsession._near import Near
 from sslsession._peers import PORTABLE_SIZE, SESSION, TICKETS, StoredKey
 from sslsession.errors import InvalidSession
 from sslsession.resumption import TLS1_3
 from sslsession.session import Session
+
+if TYPE_CHECKING:
+    from sslsession._far import Far
 
 PEERS_MOST = 4096
 MISS_SECONDS = 1.0
@@ -54,7 +56,11 @@ class Keeping:
     def __init__(self, store: Any, owns_store: bool, limits: Limits, clock: Callable[[], float]) -> None:
         self.limits = limits
         self._clock = clock
-        self.far = Far(store, owns_store) if store is not None else None
+        self.far: Far | None = None
+        if store is not None:
+            from sslsession._far import Far
+
+            self.far = Far(store, owns_store)
         near_tickets = limits.tickets_per_peer if self.far is None else 1
         self.near = Near(near_tickets, PEERS_MOST)
         self.number = next(_numbers)

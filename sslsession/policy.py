@@ -8,14 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import ssl
-from dataclasses import astuple, dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from sslsession._libssl import ffi
 
 
-@dataclass(frozen=True)
-class Policy:
+class Policy(NamedTuple):
     """The policy of one handshake. Two of equal ``digest`` let the same peers in."""
 
     server: bool
@@ -52,12 +50,12 @@ class Policy:
     @property
     def digest(self) -> str:
         """SHA-256 over all fields, in hexadecimal; the same in every process."""
-        values = [int(value) if isinstance(value, ssl.VerifyMode) else value for value in astuple(self)]
+        values = [int(value) if isinstance(value, ssl.VerifyMode) else value for value in self]
         return hashlib.sha256(repr(values).encode()).hexdigest()
 
     def named(self, server_name: str | None, alpn: str | None) -> Policy:
         """The same policy for a connection of this name and protocol."""
-        return replace(self, server_name=server_name, alpn=alpn)
+        return self._replace(server_name=server_name, alpn=alpn)
 
 
 def from_native(native: Any) -> Policy:

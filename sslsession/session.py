@@ -7,7 +7,6 @@ import time
 from typing import Any, NoReturn
 
 from sslsession import _certificates, _der, _envelope, _facts, registry, resumption
-from sslsession._describe import describe
 from sslsession._libssl import features, ffi, lib
 from sslsession._records import CertData, CipherSpec, PrivateKeyInfo, cipher_spec
 from sslsession.errors import InvalidSession
@@ -448,6 +447,8 @@ class Session:
 
     def describe(self, *, secrets: bool = False) -> str:
         """Every field on a line of its own; master secret and tickets are masked unless ``secrets`` is True."""
+        from sslsession._describe import describe
+
         return describe(self, secrets=secrets)
 
     def __repr__(self) -> str:

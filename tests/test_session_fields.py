@@ -297,3 +297,15 @@ def test_records_are_named_tuples(session: Session) -> None:
     assert isinstance(session.cipher_spec, CipherSpec)
     assert session.cipher_spec._fields[:3] == ("id", "name", "standard_name")
     assert repr(session.cipher_suite).startswith("<0x")
+
+
+def test_a_policy_is_told_in_a_word_and_its_digest(
+    ca: Authority, server_identity: Identity, tls_version: str
+) -> None:
+    for verify in (True, False):
+        client = client_context(ca, version=tls_version, verify=verify)
+        session = take(client, server_context(server_identity))
+        assert session.policy is not None
+        word = "verifies" if verify else "verifies nothing"
+        (line,) = [line for line in session.describe().splitlines() if line.startswith("policy")]
+        assert line.split(None, 1)[1] == f"{word}, digest {session.policy.digest[:16]}"

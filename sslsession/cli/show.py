@@ -67,7 +67,7 @@ def _plain(value: Any) -> Any:
     if isinstance(value, bytes):
         return value.hex()
     if isinstance(value, Policy):
-        return {**{name: _plain(item) for name, item in vars(value).items()}, "digest": value.digest}
+        return {**{name: _plain(item) for name, item in value._asdict().items()}, "digest": value.digest}
     if isinstance(value, tuple) and hasattr(value, "_asdict"):
         return {name: _plain(item) for name, item in value._asdict().items()}
     if isinstance(value, (list, tuple)):
