@@ -36,9 +36,12 @@ SOURCES = (
 )
 DECLARATION = re.compile(
     r"^(?P<returns>(?:const )?\w+(?: \w+)*? \*?)(?P<name>\w+)\((?P<parameters>.*)\);"
-    r"(?: // (?:(?P<since>\d\.\d)|or (?P<alias>\w+)))?$"
+    r"(?: //(?: (?P<since>\d\.\d)| or (?P<alias>\w+))?(?P<hidden> C)?)?$"
 )
 OURS = re.compile(r'^(?:extern "Python" )?(\w[\w *]*\(.*\);)$', re.M)
+
+
+NO_UNWINDING = ["-fno-asynchronous-unwind-tables", "-fno-unwind-tables"] if sys.platform == "linux" else []
 
 
 class Function(NamedTuple):
@@ -47,6 +50,7 @@ class Function(NamedTuple):
     parameters: list[str]
     since: str | None
     alias: str | None
+    hidden: bool
 
 
 def functions(header: str) -> list[Function]:
@@ -60,7 +64,16 @@ def functions(header: str) -> list[Function]:
             raise SyntaxError(f"libssl.h: cannot read {line!r}")
         listed = match["parameters"]
         parameters = [] if listed == "void" else [part.strip() for part in listed.split(",")]
-        found.append(Function(match["returns"], match["name"], parameters, match["since"], match["alias"]))
+        found.append(
+            Function(
+                match["returns"],
+                match["name"],
+                parameters,
+                match["since"],
+                match["alias"],
+                bool(match["hidden"]),
+            )
+        )
     return found
 
 
@@ -97,7 +110,9 @@ def build() -> FFI:
     ours = (HERE / "native.h").read_text()
     declared = functions(bound)
     typedefs = "\n".join(line for line in bound.splitlines() if line.startswith("typedef "))
-    plain = "\n".join(f"{f.returns}{f.name}({', '.join(f.parameters) or 'void'});" for f in declared)
+    plain = "\n".join(
+        f"{f.returns}{f.name}({', '.join(f.parameters) or 'void'});" for f in declared if not f.hidden
+    )
     builder = FFI()
     builder.cdef("\n".join((typedefs, plain, ours)))
     header = OURS.sub(r"static \1", ours)
@@ -107,7 +122,10 @@ def build() -> FFI:
     limited = sys.implementation.name == "cpython" and not sysconfig.get_config_var("Py_GIL_DISABLED")
     options = {
         "libraries": ["dl"] if sys.platform == "linux" else [],
-        "extra_compile_args": [] if sys.platform == "win32" else ["-std=c11", "-fvisibility=hidden"],
+        # Small: nothing here is in a loop, and the time goes to OpenSSL. Nobody unwinds a stack through it either.
+        "extra_compile_args": (
+            ["/O1"] if sys.platform == "win32" else ["-std=c11", "-fvisibility=hidden", "-Os", *NO_UNWINDING]
+        ),
         "define_macros": [("Py_LIMITED_API", "0x03090000")] if limited else [],
         "py_limited_api": limited,
     }

@@ -4,6 +4,7 @@
  * After "//" stands what is special about it:
  *   3.0         optional: the first OpenSSL that has it; elsewhere a NULL entry, a feature flag and UnsupportedError
  *   or NAME     the name that an older OpenSSL exports the same function by
+ *   C           called by our C alone: Python does not see it, and the wheel is smaller for that
  */
 typedef struct ssl_st SSL;
 typedef struct ssl_ctx_st SSL_CTX;
@@ -39,22 +40,22 @@ unsigned long OpenSSL_version_num(void);
 const char *OpenSSL_version(int);
 const SSL_METHOD *TLS_client_method(void);
 const SSL_METHOD *SSL_CTX_get_ssl_method(SSL_CTX *);
-int CRYPTO_get_ex_new_index(int, long, void *, void *, ex_dup_cb, ex_free_cb);
+int CRYPTO_get_ex_new_index(int, long, void *, void *, ex_dup_cb, ex_free_cb); // C
 void *SSL_get_ex_data(const SSL *, int);
-int SSL_set_ex_data(SSL *, int, void *);
-void *SSL_CTX_get_ex_data(const SSL_CTX *, int);
-int SSL_CTX_set_ex_data(SSL_CTX *, int, void *);
-int SSL_CTX_up_ref(SSL_CTX *);
-void SSL_CTX_free(SSL_CTX *);
-void *SSL_SESSION_get_ex_data(const SSL_SESSION *, int);
-int SSL_SESSION_set_ex_data(SSL_SESSION *, int, void *);
+int SSL_set_ex_data(SSL *, int, void *); // C
+void *SSL_CTX_get_ex_data(const SSL_CTX *, int); // C
+int SSL_CTX_set_ex_data(SSL_CTX *, int, void *); // C
+int SSL_CTX_up_ref(SSL_CTX *); // C
+void SSL_CTX_free(SSL_CTX *); // C
+void *SSL_SESSION_get_ex_data(const SSL_SESSION *, int); // C
+int SSL_SESSION_set_ex_data(SSL_SESSION *, int, void *); // C
 unsigned long ERR_get_error(void);
 unsigned long ERR_peek_last_error(void);
 void ERR_clear_error(void);
 int ERR_set_mark(void);
 int ERR_pop_to_mark(void);
 const char *ERR_reason_error_string(unsigned long);
-void CRYPTO_free(void *, const char *, int);
+void CRYPTO_free(void *, const char *, int); // C
 
 /* The session of a connection, and the sessions of a context */
 SSL_SESSION *SSL_get_session(const SSL *);
@@ -70,7 +71,7 @@ void SSL_CTX_flush_sessions(SSL_CTX *, long);
 int SSL_set_session_id_context(SSL *, const unsigned char *, unsigned int);
 long SSL_ctrl(SSL *, int, long, void *);
 long SSL_CTX_ctrl(SSL_CTX *, int, long, void *);
-long SSL_callback_ctrl(SSL *, int, generic_cb);
+long SSL_callback_ctrl(SSL *, int, generic_cb); // C
 void SSL_CTX_sess_set_new_cb(SSL_CTX *, new_session_cb);
 void SSL_CTX_sess_set_remove_cb(SSL_CTX *, remove_session_cb);
 void SSL_CTX_sess_set_get_cb(SSL_CTX *, get_session_cb);
@@ -79,11 +80,11 @@ remove_session_cb SSL_CTX_sess_get_remove_cb(SSL_CTX *);
 get_session_cb SSL_CTX_sess_get_get_cb(SSL_CTX *);
 void SSL_CTX_set_info_callback(SSL_CTX *, info_cb);
 info_cb SSL_CTX_get_info_callback(SSL_CTX *);
-void SSL_set_info_callback(SSL *, info_cb);
-info_cb SSL_get_info_callback(const SSL *);
+void SSL_set_info_callback(SSL *, info_cb); // C
+info_cb SSL_get_info_callback(const SSL *); // C
 
 /* SSL_SESSION */
-int SSL_SESSION_up_ref(SSL_SESSION *);
+int SSL_SESSION_up_ref(SSL_SESSION *); // C
 void SSL_SESSION_free(SSL_SESSION *);
 SSL_SESSION *SSL_SESSION_dup(SSL_SESSION *);
 int i2d_SSL_SESSION(SSL_SESSION *, unsigned char **);
@@ -113,22 +114,22 @@ long SSL_SESSION_get_timeout(const SSL_SESSION *);
 SSL_CTX *SSL_get_SSL_CTX(const SSL *);
 int SSL_is_server(const SSL *);
 int SSL_in_init(const SSL *);
-int SSL_in_before(const SSL *);
+int SSL_in_before(const SSL *); // C
 int SSL_is_init_finished(const SSL *);
 int SSL_version(const SSL *);
-int SSL_get_error(const SSL *, int);
+int SSL_get_error(const SSL *, int); // C
 long SSL_get_verify_result(const SSL *);
 int SSL_get_verify_mode(const SSL *);
 int SSL_get_security_level(const SSL *);
 uint64_t SSL_get_options(const SSL *);
-X509_VERIFY_PARAM *SSL_get0_param(SSL *);
-OPENSSL_STACK *SSL_get_ciphers(const SSL *);
-int SSL_get_fd(const SSL *);
-const char *SSL_get_psk_identity(const SSL *);
-const char *SSL_get_servername(const SSL *, int);
-void SSL_get0_alpn_selected(const SSL *, const unsigned char **, unsigned int *);
+X509_VERIFY_PARAM *SSL_get0_param(SSL *); // C
+OPENSSL_STACK *SSL_get_ciphers(const SSL *); // C
+int SSL_get_fd(const SSL *); // C
+const char *SSL_get_psk_identity(const SSL *); // C
+const char *SSL_get_servername(const SSL *, int); // C
+void SSL_get0_alpn_selected(const SSL *, const unsigned char **, unsigned int *); // C
 OPENSSL_STACK *SSL_get_peer_cert_chain(const SSL *);
-OPENSSL_STACK *SSL_get0_verified_chain(const SSL *);
+OPENSSL_STACK *SSL_get0_verified_chain(const SSL *); // C
 X509 *SSL_get_certificate(const SSL *);
 EVP_PKEY *SSL_get_privatekey(const SSL *);
 int SSL_get_sigalgs(SSL *, int, int *, int *, int *, unsigned char *, unsigned char *);
@@ -151,44 +152,44 @@ X509 *d2i_X509(X509 **, const unsigned char **, long);
 int i2d_X509(X509 *, unsigned char **);
 int X509_up_ref(X509 *);
 void X509_free(X509 *);
-int X509_digest(const X509 *, const EVP_MD *, unsigned char *, unsigned int *);
-const ASN1_TIME *X509_get0_notBefore(const X509 *);
-const ASN1_TIME *X509_get0_notAfter(const X509 *);
-int X509_cmp_time(const ASN1_TIME *, void *);
-int ASN1_TIME_to_tm(const ASN1_TIME *, void *);
+int X509_digest(const X509 *, const EVP_MD *, unsigned char *, unsigned int *); // C
+const ASN1_TIME *X509_get0_notBefore(const X509 *); // C
+const ASN1_TIME *X509_get0_notAfter(const X509 *); // C
+int X509_cmp_time(const ASN1_TIME *, void *); // C
+int ASN1_TIME_to_tm(const ASN1_TIME *, void *); // C
 X509_NAME *X509_get_subject_name(const X509 *);
 X509_NAME *X509_get_issuer_name(const X509 *);
 int X509_check_issued(X509 *, X509 *);
 X509_PUBKEY *X509_get_X509_PUBKEY(const X509 *);
 int i2d_X509_PUBKEY(X509_PUBKEY *, unsigned char **);
 int X509_NAME_print_ex(BIO *, const X509_NAME *, int, unsigned long);
-OPENSSL_STACK *X509_chain_up_ref(OPENSSL_STACK *);
-X509_STORE *SSL_CTX_get_cert_store(const SSL_CTX *);
-OPENSSL_STACK *X509_STORE_get0_objects(const X509_STORE *);
-X509_STORE_CTX *X509_STORE_CTX_new(void);
-void X509_STORE_CTX_free(X509_STORE_CTX *);
-int X509_STORE_CTX_init(X509_STORE_CTX *, X509_STORE *, X509 *, OPENSSL_STACK *);
-int X509_STORE_CTX_set_default(X509_STORE_CTX *, const char *);
-OPENSSL_STACK *X509_STORE_CTX_get0_chain(const X509_STORE_CTX *);
-X509_VERIFY_PARAM *X509_STORE_CTX_get0_param(const X509_STORE_CTX *);
-int X509_STORE_CTX_get_error(const X509_STORE_CTX *);
+OPENSSL_STACK *X509_chain_up_ref(OPENSSL_STACK *); // C
+X509_STORE *SSL_CTX_get_cert_store(const SSL_CTX *); // C
+OPENSSL_STACK *X509_STORE_get0_objects(const X509_STORE *); // C
+X509_STORE_CTX *X509_STORE_CTX_new(void); // C
+void X509_STORE_CTX_free(X509_STORE_CTX *); // C
+int X509_STORE_CTX_init(X509_STORE_CTX *, X509_STORE *, X509 *, OPENSSL_STACK *); // C
+int X509_STORE_CTX_set_default(X509_STORE_CTX *, const char *); // C
+OPENSSL_STACK *X509_STORE_CTX_get0_chain(const X509_STORE_CTX *); // C
+X509_VERIFY_PARAM *X509_STORE_CTX_get0_param(const X509_STORE_CTX *); // C
+int X509_STORE_CTX_get_error(const X509_STORE_CTX *); // C
 int X509_verify_cert(X509_STORE_CTX *);
 const char *X509_verify_cert_error_string(long);
-int X509_VERIFY_PARAM_set1(X509_VERIFY_PARAM *, const X509_VERIFY_PARAM *);
-void X509_VERIFY_PARAM_set_auth_level(X509_VERIFY_PARAM *, int);
+int X509_VERIFY_PARAM_set1(X509_VERIFY_PARAM *, const X509_VERIFY_PARAM *); // C
+void X509_VERIFY_PARAM_set_auth_level(X509_VERIFY_PARAM *, int); // C
 unsigned long X509_VERIFY_PARAM_get_flags(const X509_VERIFY_PARAM *);
-int X509_VERIFY_PARAM_set1_host(X509_VERIFY_PARAM *, const char *, size_t);
-int X509_VERIFY_PARAM_get_depth(const X509_VERIFY_PARAM *);
+int X509_VERIFY_PARAM_set1_host(X509_VERIFY_PARAM *, const char *, size_t); // C
+int X509_VERIFY_PARAM_get_depth(const X509_VERIFY_PARAM *); // C
 unsigned int X509_VERIFY_PARAM_get_hostflags(const X509_VERIFY_PARAM *);
 char *X509_VERIFY_PARAM_get0_host(X509_VERIFY_PARAM *, int); // 3.0
 char *X509_VERIFY_PARAM_get1_ip_asc(X509_VERIFY_PARAM *); // 3.0
-int EVP_PKEY_get_base_id(const EVP_PKEY *); // or EVP_PKEY_base_id
-int EVP_PKEY_get_bits(const EVP_PKEY *); // or EVP_PKEY_bits
+int EVP_PKEY_get_base_id(const EVP_PKEY *); // or EVP_PKEY_base_id C
+int EVP_PKEY_get_bits(const EVP_PKEY *); // or EVP_PKEY_bits C
 int EVP_PKEY_get_group_name(const EVP_PKEY *, char *, size_t, size_t *); // 3.0
-void EVP_PKEY_free(EVP_PKEY *);
-const EVP_MD *EVP_sha256(void);
+void EVP_PKEY_free(EVP_PKEY *); // C
+const EVP_MD *EVP_sha256(void); // C
 int EVP_MD_get_type(const EVP_MD *); // or EVP_MD_type
-int EVP_Digest(const void *, size_t, unsigned char *, unsigned int *, const EVP_MD *, void *);
+int EVP_Digest(const void *, size_t, unsigned char *, unsigned int *, const EVP_MD *, void *); // C
 const char *OBJ_nid2sn(int);
 int OBJ_txt2nid(const char *);
 
@@ -197,18 +198,18 @@ int OPENSSL_sk_num(const OPENSSL_STACK *);
 void *OPENSSL_sk_value(const OPENSSL_STACK *, int);
 OPENSSL_STACK *OPENSSL_sk_new_null(void);
 int OPENSSL_sk_push(OPENSSL_STACK *, const void *);
-void OPENSSL_sk_pop_free(OPENSSL_STACK *, sk_free_cb);
-SSL *SSL_new(SSL_CTX *);
-void SSL_free(SSL *);
-void SSL_set_connect_state(SSL *);
-void SSL_set_accept_state(SSL *);
-void SSL_set_bio(SSL *, BIO *, BIO *);
-int SSL_do_handshake(SSL *);
-int SSL_read(SSL *, void *, int);
-int SSL_write(SSL *, const void *, int);
-int SSL_shutdown(SSL *);
+void OPENSSL_sk_pop_free(OPENSSL_STACK *, sk_free_cb); // C
+SSL *SSL_new(SSL_CTX *); // C
+void SSL_free(SSL *); // C
+void SSL_set_connect_state(SSL *); // C
+void SSL_set_accept_state(SSL *); // C
+void SSL_set_bio(SSL *, BIO *, BIO *); // C
+int SSL_do_handshake(SSL *); // C
+int SSL_read(SSL *, void *, int); // C
+int SSL_write(SSL *, const void *, int); // C
+int SSL_shutdown(SSL *); // C
 const BIO_METHOD *BIO_s_mem(void);
 BIO *BIO_new(const BIO_METHOD *);
-int BIO_up_ref(BIO *);
+int BIO_up_ref(BIO *); // C
 int BIO_free(BIO *);
 int BIO_read(BIO *, void *, int);
