@@ -120,19 +120,19 @@ int SSL_version(const SSL *);
 int SSL_get_error(const SSL *, int); // C
 long SSL_get_verify_result(const SSL *);
 int SSL_get_verify_mode(const SSL *);
-int SSL_get_security_level(const SSL *);
-uint64_t SSL_get_options(const SSL *);
+int SSL_get_security_level(const SSL *); // C
+uint64_t SSL_get_options(const SSL *); // C
 X509_VERIFY_PARAM *SSL_get0_param(SSL *); // C
 OPENSSL_STACK *SSL_get_ciphers(const SSL *); // C
 int SSL_get_fd(const SSL *); // C
 const char *SSL_get_psk_identity(const SSL *); // C
 const char *SSL_get_servername(const SSL *, int); // C
 void SSL_get0_alpn_selected(const SSL *, const unsigned char **, unsigned int *); // C
-OPENSSL_STACK *SSL_get_peer_cert_chain(const SSL *);
+OPENSSL_STACK *SSL_get_peer_cert_chain(const SSL *); // C
 OPENSSL_STACK *SSL_get0_verified_chain(const SSL *); // C
-X509 *SSL_get_certificate(const SSL *);
-EVP_PKEY *SSL_get_privatekey(const SSL *);
-int SSL_get_sigalgs(SSL *, int, int *, int *, int *, unsigned char *, unsigned char *);
+X509 *SSL_get_certificate(const SSL *); // C
+EVP_PKEY *SSL_get_privatekey(const SSL *); // C
+int SSL_get_sigalgs(SSL *, int, int *, int *, int *, unsigned char *, unsigned char *); // C
 
 /* A cipher suite */
 uint16_t SSL_CIPHER_get_protocol_id(const SSL_CIPHER *);
@@ -173,14 +173,14 @@ int X509_STORE_CTX_set_default(X509_STORE_CTX *, const char *); // C
 OPENSSL_STACK *X509_STORE_CTX_get0_chain(const X509_STORE_CTX *); // C
 X509_VERIFY_PARAM *X509_STORE_CTX_get0_param(const X509_STORE_CTX *); // C
 int X509_STORE_CTX_get_error(const X509_STORE_CTX *); // C
-int X509_verify_cert(X509_STORE_CTX *);
+int X509_verify_cert(X509_STORE_CTX *); // C
 const char *X509_verify_cert_error_string(long);
 int X509_VERIFY_PARAM_set1(X509_VERIFY_PARAM *, const X509_VERIFY_PARAM *); // C
 void X509_VERIFY_PARAM_set_auth_level(X509_VERIFY_PARAM *, int); // C
-unsigned long X509_VERIFY_PARAM_get_flags(const X509_VERIFY_PARAM *);
+unsigned long X509_VERIFY_PARAM_get_flags(const X509_VERIFY_PARAM *); // C
 int X509_VERIFY_PARAM_set1_host(X509_VERIFY_PARAM *, const char *, size_t); // C
 int X509_VERIFY_PARAM_get_depth(const X509_VERIFY_PARAM *); // C
-unsigned int X509_VERIFY_PARAM_get_hostflags(const X509_VERIFY_PARAM *);
+unsigned int X509_VERIFY_PARAM_get_hostflags(const X509_VERIFY_PARAM *); // C
 char *X509_VERIFY_PARAM_get0_host(X509_VERIFY_PARAM *, int); // 3.0
 char *X509_VERIFY_PARAM_get1_ip_asc(X509_VERIFY_PARAM *); // 3.0
 int EVP_PKEY_get_base_id(const EVP_PKEY *); // or EVP_PKEY_base_id C
