@@ -6,8 +6,6 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from sslsession._records import CertData, CipherSpec, PrivateKeyInfo
-from sslsession.client import ClientSessionCache
-from sslsession.context import SSLContext, create_default_context, extract_from_ssl, inject_into_ssl
 from sslsession.errors import (
     InsecureStoreError,
     InvalidSession,
@@ -27,6 +25,8 @@ from sslsession.session import Session
 
 if TYPE_CHECKING:
     from sslsession import stores
+    from sslsession.client import ClientSessionCache
+    from sslsession.context import SSLContext, create_default_context, extract_from_ssl, inject_into_ssl
     from sslsession.stores import (
         EncryptedStore as EncryptedStore,
         MemcachedStore as MemcachedStore,
@@ -68,17 +68,29 @@ __all__ = [
     "why_not_resumed",
 ]
 
-STORES = ("EncryptedStore", "MemcachedStore", "MemoryStore", "RedisStore", "SQLiteStore", "open_store")
+LATER = {
+    "ClientSessionCache": "client",
+    "SSLContext": "context",
+    "create_default_context": "context",
+    "extract_from_ssl": "context",
+    "inject_into_ssl": "context",
+    **dict.fromkeys(
+        ("EncryptedStore", "MemcachedStore", "MemoryStore", "RedisStore", "SQLiteStore", "open_store"),
+        "stores",
+    ),
+}
+"""What no program needs that uses sessions one by one: by name, the module that is imported when it is asked for."""
 
 
 def __getattr__(name: str) -> Any:
-    """The stores, imported when they are first asked for (PEP 562): they are no part of every program."""
     if name == "stores":
         return importlib.import_module("sslsession.stores")
-    if name in STORES:
-        return getattr(importlib.import_module("sslsession.stores"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name not in LATER:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    found = getattr(importlib.import_module(f"sslsession.{LATER[name]}"), name)
+    globals()[name] = found
+    return found
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__, *STORES})
+    return sorted({*globals(), *__all__, *LATER})
