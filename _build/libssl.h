@@ -68,7 +68,7 @@ uint64_t SSL_set_options(SSL *, uint64_t);
 int SSL_key_update(SSL *, int);
 int SSL_CTX_remove_session(SSL_CTX *, SSL_SESSION *);
 void SSL_CTX_flush_sessions(SSL_CTX *, long);
-int SSL_set_session_id_context(SSL *, const unsigned char *, unsigned int);
+int SSL_set_session_id_context(SSL *, const unsigned char *, unsigned int); // C
 long SSL_ctrl(SSL *, int, long, void *);
 long SSL_CTX_ctrl(SSL_CTX *, int, long, void *);
 long SSL_callback_ctrl(SSL *, int, generic_cb); // C
@@ -118,7 +118,7 @@ int SSL_in_before(const SSL *); // C
 int SSL_is_init_finished(const SSL *);
 int SSL_version(const SSL *);
 int SSL_get_error(const SSL *, int); // C
-long SSL_get_verify_result(const SSL *);
+long SSL_get_verify_result(const SSL *); // C
 int SSL_get_verify_mode(const SSL *);
 int SSL_get_security_level(const SSL *); // C
 uint64_t SSL_get_options(const SSL *); // C

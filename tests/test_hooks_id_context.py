@@ -8,10 +8,10 @@ import pytest
 
 import sslsession
 from helpers.certs import Authority, Identity
-from helpers.openssl_calls import cached
+from helpers.openssl_calls import cached, unbound
 from helpers.peers import Pair, client_context, connect, server_context
 from sslsession._borrow import borrow
-from sslsession._libssl import ffi, lib
+from sslsession._libssl import ffi
 
 pytestmark = pytest.mark.binding
 
@@ -21,7 +21,7 @@ def by_id(identity: Identity, version: str, client_ca: Authority) -> ssl.SSLCont
 
 
 def without_id_context(conn: ssl.SSLObject) -> None:
-    assert lib.SSL_set_session_id_context(borrow(conn).ssl, ffi.NULL, 0)
+    assert unbound("SSL_set_session_id_context", borrow(conn).ssl, ffi.NULL, 0)
 
 
 def test_fact_27_a_verifying_server_without_an_id_context_fails_a_resumption(

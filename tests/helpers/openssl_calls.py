@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import ctypes
 import ssl
 import sys
 from collections.abc import Callable
 from types import TracebackType
 from typing import Any
 
+from sslsession import _libssl
 from sslsession._borrow import borrow, context_pointer
 from sslsession._libssl import ffi, lib
 
@@ -140,3 +142,13 @@ class Unraisables:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         sys.unraisablehook = self._before
+
+
+def unbound(name: str, *arguments: Any) -> int:
+    """Call a function of the interpreter's libssl that Python is not shown: pointers and small numbers, an int back."""
+    function = getattr(ctypes.CDLL(_libssl.path_of()), name)
+    given = [
+        ctypes.c_void_p(int(ffi.cast("uintptr_t", each))) if isinstance(each, ffi.CData) else each
+        for each in arguments
+    ]
+    return int(function(*given))
