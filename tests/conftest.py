@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import ssl
+from collections.abc import Iterator
 
 import pytest
 
 from helpers.certs import Authority, Identity
+from helpers.clients import Clock, Home
+from helpers.contexts import client_context, server_context
+from helpers.openssl_calls import Unraisables
+from sslsession.stores import MemoryStore
 
 
 @pytest.fixture(scope="session")
@@ -45,3 +50,62 @@ def openssl_version() -> tuple[int, int, int]:
     """The interpreter's OpenSSL, e.g. (3, 0, 19), to skip by."""
     major, minor, patch = ssl.OPENSSL_VERSION_INFO[:3]
     return major, minor, patch
+
+
+@pytest.fixture
+def client(ca: Authority, tls_version: str) -> ssl.SSLContext:
+    """A client's context that verifies, of each TLS version in turn."""
+    return client_context(ca, version=tls_version)
+
+
+@pytest.fixture
+def client12(ca: Authority) -> ssl.SSLContext:
+    """The same, of TLS 1.2 alone."""
+    return client_context(ca, version="1.2")
+
+
+@pytest.fixture
+def client13(ca: Authority) -> ssl.SSLContext:
+    """The same, of TLS 1.3 alone."""
+    return client_context(ca, version="1.3")
+
+
+@pytest.fixture
+def strict(client: ssl.SSLContext) -> ssl.SSLContext:
+    """`client`, where one that verifies nothing is there as well."""
+    return client
+
+
+@pytest.fixture
+def lax(ca: Authority, tls_version: str) -> ssl.SSLContext:
+    """A client's context that verifies nothing."""
+    return client_context(ca, version=tls_version, verify=False)
+
+
+@pytest.fixture
+def server(server_identity: Identity) -> ssl.SSLContext:
+    """A server's context, of TLS 1.2 and 1.3."""
+    return server_context(server_identity)
+
+
+@pytest.fixture
+def impostor(other_ca: Authority) -> ssl.SSLContext:
+    """A server's context for localhost, of an authority that clients do not trust."""
+    return server_context(other_ca.issue("localhost"))
+
+
+@pytest.fixture
+def clock() -> Clock | None:
+    """The clock of `home`: None, the system's, unless a file has one of its own."""
+    return None
+
+
+@pytest.fixture(params=["near", "stored"])
+def home(request: pytest.FixtureRequest, clock: Clock | None) -> Iterator[Home]:
+    """A client's cache, its sessions in this process or in a store; nothing goes wrong unheard."""
+    settings = {} if clock is None else {"clock": clock}
+    home = Home(MemoryStore() if request.param == "stored" else None, **settings)
+    with Unraisables() as unraisables:
+        yield home
+        home.close()
+    assert unraisables.errors == []

@@ -43,16 +43,6 @@ class Offer:
         self.attachment.leave(self.user)
 
 
-@pytest.fixture
-def client(ca: Authority, tls_version: str) -> ssl.SSLContext:
-    return client_context(ca, version=tls_version)
-
-
-@pytest.fixture
-def server(server_identity: Identity) -> ssl.SSLContext:
-    return server_context(server_identity)
-
-
 def take(client: ssl.SSLContext, server: ssl.SSLContext) -> sslsession.Session:
     pair = connect(client, server)
     session = sslsession.get_session(pair.client)

@@ -49,11 +49,6 @@ def exercise(client: ssl.SSLContext, server: ssl.SSLContext) -> None:
 
 
 @pytest.fixture
-def client(ca: Authority, tls_version: str) -> ssl.SSLContext:
-    return client_context(ca, version=tls_version)
-
-
-@pytest.fixture
 def server(server_identity: Identity) -> ssl.SSLContext:
     return server_context(server_identity, session_tickets=False)
 

@@ -14,15 +14,10 @@ from helpers.certs import Authority, Identity
 from helpers.child_contexts import arguments
 from helpers.children import run_python
 from helpers.openssl_calls import RawCallbacks, cache_mode, flush, slots
-from helpers.peers import client_context, connect, server_context
+from helpers.peers import connect, server_context
 from sslsession._attachment import Attachment, User
 
 pytestmark = pytest.mark.binding
-
-
-@pytest.fixture
-def client(ca: Authority, tls_version: str) -> ssl.SSLContext:
-    return client_context(ca, version=tls_version)
 
 
 @pytest.fixture

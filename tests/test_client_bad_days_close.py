@@ -13,7 +13,7 @@ import pytest
 from helpers.certs import Authority
 from helpers.clients import FakeStore, Home, Visit, begin, entries, eventually
 from helpers.openssl_calls import Unraisables
-from helpers.peers import Pair, client_context, server_context
+from helpers.peers import Pair, server_context
 from sslsession import ClientSessionCache, StoreError, _far
 
 pytestmark = pytest.mark.binding
@@ -25,11 +25,6 @@ MANY = 20
 @pytest.fixture
 def server(ca: Authority) -> ssl.SSLContext:
     return server_context(ca.issue("*.days.example"))
-
-
-@pytest.fixture
-def client(ca: Authority, tls_version: str) -> ssl.SSLContext:
-    return client_context(ca, version=tls_version)
 
 
 @pytest.fixture

@@ -35,11 +35,6 @@ def server(ca: Authority) -> ssl.SSLContext:
 
 
 @pytest.fixture
-def client(ca: Authority, tls_version: str) -> ssl.SSLContext:
-    return client_context(ca, version=tls_version)
-
-
-@pytest.fixture
 def unraisables() -> Iterator[Unraisables]:
     gc.collect()
     with Unraisables() as caught:

@@ -19,7 +19,7 @@ from helpers.child_contexts import arguments
 from helpers.children import run_python
 from helpers.clients import Home, eventually, visit
 from helpers.openssl_calls import Unraisables
-from helpers.peers import client_context, server_context
+from helpers.peers import server_context
 from sslsession import ClientSessionCache, StoreError
 from sslsession.stores import SQLiteStore
 
@@ -31,11 +31,6 @@ NAMES = tuple(f"{number}.days.example" for number in range(4))
 @pytest.fixture
 def server(ca: Authority) -> ssl.SSLContext:
     return server_context(ca.issue("*.days.example"))
-
-
-@pytest.fixture
-def client(ca: Authority, tls_version: str) -> ssl.SSLContext:
-    return client_context(ca, version=tls_version)
 
 
 @pytest.fixture

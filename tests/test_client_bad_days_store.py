@@ -30,11 +30,6 @@ def server(ca: Authority) -> ssl.SSLContext:
 
 
 @pytest.fixture
-def client(ca: Authority, tls_version: str) -> ssl.SSLContext:
-    return client_context(ca, version=tls_version)
-
-
-@pytest.fixture
 def unraisables() -> Iterator[Unraisables]:
     """A full collection of garbage can take longer than the store's timeout: there is none meanwhile."""
     gc.collect()

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 import sslsession
-from helpers.certs import Authority, Identity
+from helpers.certs import Authority
 from helpers.clients import FakeStore, entries, eventually, visit
 from helpers.openssl_calls import Unraisables
 from helpers.peers import Pair, client_context, server_context
@@ -20,11 +20,6 @@ from sslsession import ClientSessionCache, StoreError
 from sslsession.stores import MemoryStore
 
 pytestmark = pytest.mark.binding
-
-
-@pytest.fixture
-def server(server_identity: Identity) -> ssl.SSLContext:
-    return server_context(server_identity)
 
 
 class Limited(MemoryStore):

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from helpers.certs import Authority, Identity
+from helpers.certs import Authority
 from helpers.clients import not_offered, visit
-from helpers.peers import Pair, client_context, connect, server_context
+from helpers.peers import Pair, client_context, connect
 from helpers.sessions import aged, session_of, take
 from sslsession import (
     ClientSessionCache,
@@ -21,16 +21,6 @@ from sslsession import (
 
 pytestmark = pytest.mark.binding
 HOUR = 3600
-
-
-@pytest.fixture
-def client(ca: Authority, tls_version: str) -> ssl.SSLContext:
-    return client_context(ca, version=tls_version)
-
-
-@pytest.fixture
-def server(server_identity: Identity) -> ssl.SSLContext:
-    return server_context(server_identity)
 
 
 class TestAdd:

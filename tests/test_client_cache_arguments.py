@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from helpers.certs import Authority, Identity
+from helpers.certs import Authority
 from helpers.clients import Home, entries, not_offered, visit
 from helpers.openssl_calls import cache_mode, slots
-from helpers.peers import client_context, server_context
+from helpers.peers import client_context
 from sslsession import (
     ClientSessionCache,
     SessionError,
@@ -24,16 +24,6 @@ from sslsession.stores import EncryptedStore, MemoryStore
 
 pytestmark = pytest.mark.binding
 HOUR = 3600
-
-
-@pytest.fixture
-def client(ca: Authority, tls_version: str) -> ssl.SSLContext:
-    return client_context(ca, version=tls_version)
-
-
-@pytest.fixture
-def server(server_identity: Identity) -> ssl.SSLContext:
-    return server_context(server_identity)
 
 
 class TestConstructor:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import ssl
-from collections.abc import Iterator
 
 import pytest
 
-from helpers.certs import Authority, Identity
+from helpers.certs import Authority
 from helpers.clients import Clock, Home, begin, visit
-from helpers.peers import Pair, SocketPair, client_context, connect, server_context
+from helpers.peers import Pair, SocketPair, connect
 from helpers.sessions import handle, offering, session_of, take
 from sslsession import (
     ClientSessionCache,
@@ -21,7 +20,6 @@ from sslsession import (
     why_not_resumed,
 )
 from sslsession._libssl import ffi, lib
-from sslsession.stores import MemoryStore
 
 pytestmark = pytest.mark.binding
 ALLOW_CLIENT_RENEGOTIATION = 1 << 8
@@ -30,33 +28,6 @@ ALLOW_CLIENT_RENEGOTIATION = 1 << 8
 @pytest.fixture
 def clock() -> Clock:
     return Clock()
-
-
-@pytest.fixture
-def client12(ca: Authority) -> ssl.SSLContext:
-    return client_context(ca, version="1.2")
-
-
-@pytest.fixture
-def client13(ca: Authority) -> ssl.SSLContext:
-    return client_context(ca, version="1.3")
-
-
-@pytest.fixture
-def client(ca: Authority, tls_version: str) -> ssl.SSLContext:
-    return client_context(ca, version=tls_version)
-
-
-@pytest.fixture
-def server(server_identity: Identity) -> ssl.SSLContext:
-    return server_context(server_identity)
-
-
-@pytest.fixture(params=["near", "stored"])
-def home(request: pytest.FixtureRequest, clock: Clock) -> Iterator[Home]:
-    home = Home(MemoryStore() if request.param == "stored" else None, clock=clock)
-    yield home
-    home.close()
 
 
 class TestRenegotiation:

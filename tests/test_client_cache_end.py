@@ -25,16 +25,6 @@ KEYS = {
 }  # fmt: skip
 
 
-@pytest.fixture
-def client(ca: Authority, tls_version: str) -> ssl.SSLContext:
-    return client_context(ca, version=tls_version)
-
-
-@pytest.fixture
-def server(server_identity: Identity) -> ssl.SSLContext:
-    return server_context(server_identity)
-
-
 class TestStats:
     def test_a_new_one_has_counted_nothing(self) -> None:
         assert ClientSessionCache().stats() == dict.fromkeys(KEYS, 0)

@@ -8,22 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from helpers.certs import Authority, Identity
 from helpers.clients import Home, visit
-from helpers.peers import client_context, server_context
 from sslsession import ClientSessionCache
 
 pytestmark = pytest.mark.binding
-
-
-@pytest.fixture
-def client(ca: Authority, tls_version: str) -> ssl.SSLContext:
-    return client_context(ca, version=tls_version)
-
-
-@pytest.fixture
-def server(server_identity: Identity) -> ssl.SSLContext:
-    return server_context(server_identity)
 
 
 class TestExport:

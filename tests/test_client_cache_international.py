@@ -3,28 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import ssl
 from typing import Any
 
 import pytest
 
-from helpers.certs import Authority, Identity
+from helpers.certs import Authority
 from helpers.clients import FakeStore, Home, visit
 from helpers.peers import client_context, server_context
 from helpers.sessions import take
 from sslsession import ClientSessionCache
 
 pytestmark = pytest.mark.binding
-
-
-@pytest.fixture
-def client(ca: Authority, tls_version: str) -> ssl.SSLContext:
-    return client_context(ca, version=tls_version)
-
-
-@pytest.fixture
-def server(server_identity: Identity) -> ssl.SSLContext:
-    return server_context(server_identity)
 
 
 def fetched(cache: ClientSessionCache, *arguments: Any) -> bool:

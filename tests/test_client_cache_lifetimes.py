@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import ssl
 import time
-from collections.abc import Iterator
 
 import pytest
 
-from helpers.certs import Authority, Identity
+from helpers.certs import Authority
 from helpers.clients import Clock, Home, entries, eventually, not_offered
-from helpers.peers import client_context, server_context
 from helpers.sessions import LIFETIME_HINT_TAG, take, with_der, with_integer
 from sslsession import (
     SessionExpired,
@@ -24,33 +22,6 @@ WEEK = 7 * 24 * 3600
 @pytest.fixture
 def clock() -> Clock:
     return Clock()
-
-
-@pytest.fixture
-def client12(ca: Authority) -> ssl.SSLContext:
-    return client_context(ca, version="1.2")
-
-
-@pytest.fixture
-def client13(ca: Authority) -> ssl.SSLContext:
-    return client_context(ca, version="1.3")
-
-
-@pytest.fixture
-def client(ca: Authority, tls_version: str) -> ssl.SSLContext:
-    return client_context(ca, version=tls_version)
-
-
-@pytest.fixture
-def server(server_identity: Identity) -> ssl.SSLContext:
-    return server_context(server_identity)
-
-
-@pytest.fixture(params=["near", "stored"])
-def home(request: pytest.FixtureRequest, clock: Clock) -> Iterator[Home]:
-    home = Home(MemoryStore() if request.param == "stored" else None, clock=clock)
-    yield home
-    home.close()
 
 
 class TestLifetimes:

@@ -10,24 +10,14 @@ from typing import Any
 
 import pytest
 
-from helpers.certs import Authority, Identity
+from helpers.certs import Authority
 from helpers.clients import FakeStore, Home, entries, visit
 from helpers.openssl_calls import Unraisables
-from helpers.peers import EchoServer, client_context, dial, server_context
+from helpers.peers import EchoServer, client_context, dial
 from sslsession import ClientSessionCache
 from sslsession.stores import MemoryStore
 
 pytestmark = pytest.mark.binding
-
-
-@pytest.fixture
-def client(ca: Authority, tls_version: str) -> ssl.SSLContext:
-    return client_context(ca, version=tls_version)
-
-
-@pytest.fixture
-def server(server_identity: Identity) -> ssl.SSLContext:
-    return server_context(server_identity)
 
 
 @pytest.fixture

@@ -19,16 +19,6 @@ pytestmark = pytest.mark.binding
 
 
 @pytest.fixture
-def client(ca: Authority, tls_version: str) -> ssl.SSLContext:
-    return client_context(ca, version=tls_version)
-
-
-@pytest.fixture
-def server(server_identity: Identity) -> ssl.SSLContext:
-    return server_context(server_identity)
-
-
-@pytest.fixture
 def clock() -> Clock:
     return Clock()
 

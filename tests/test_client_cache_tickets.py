@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import Iterator
 
 import pytest
 
@@ -23,33 +22,6 @@ pytestmark = pytest.mark.binding
 @pytest.fixture
 def clock() -> Clock:
     return Clock()
-
-
-@pytest.fixture
-def client12(ca: Authority) -> ssl.SSLContext:
-    return client_context(ca, version="1.2")
-
-
-@pytest.fixture
-def client13(ca: Authority) -> ssl.SSLContext:
-    return client_context(ca, version="1.3")
-
-
-@pytest.fixture
-def client(ca: Authority, tls_version: str) -> ssl.SSLContext:
-    return client_context(ca, version=tls_version)
-
-
-@pytest.fixture
-def server(server_identity: Identity) -> ssl.SSLContext:
-    return server_context(server_identity)
-
-
-@pytest.fixture(params=["near", "stored"])
-def home(request: pytest.FixtureRequest, clock: Clock) -> Iterator[Home]:
-    home = Home(MemoryStore() if request.param == "stored" else None, clock=clock)
-    yield home
-    home.close()
 
 
 def tickets_of(client: ssl.SSLContext, server: ssl.SSLContext, count: int) -> list[bytes]:

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import Iterator
 
 import pytest
 
-from helpers.certs import Authority, Identity
+from helpers.certs import Authority
 from helpers.clients import Clock, Home, not_offered
 from helpers.peers import client_context, connect, server_context
 from helpers.sessions import die_of_a_fatal_alert, session_of
 from sslsession import Reason
-from sslsession.stores import MemoryStore
 
 pytestmark = pytest.mark.binding
 MINUTE, HOUR = 60, 3600
@@ -21,24 +19,6 @@ MINUTE, HOUR = 60, 3600
 @pytest.fixture
 def clock() -> Clock:
     return Clock()
-
-
-@pytest.fixture(params=["near", "stored"])
-def home(request: pytest.FixtureRequest, clock: Clock) -> Iterator[Home]:
-    """The store's clock stands: what is too old there is the cache's to see."""
-    home = Home(MemoryStore() if request.param == "stored" else None, clock=clock)
-    yield home
-    home.close()
-
-
-@pytest.fixture
-def client(ca: Authority, tls_version: str) -> ssl.SSLContext:
-    return client_context(ca, version=tls_version)
-
-
-@pytest.fixture
-def server(server_identity: Identity) -> ssl.SSLContext:
-    return server_context(server_identity)
 
 
 class TestFatalAlerts:

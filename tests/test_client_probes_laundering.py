@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import ssl
-from collections.abc import Iterator
 
 import pytest
 
@@ -20,33 +19,8 @@ from helpers.peers import Pair, client_context, connect, server_context
 from helpers.sessions import handle, offering, session_of, take
 from sslsession import ClientSessionCache, Session, _asked
 from sslsession._libssl import lib
-from sslsession.stores import MemoryStore
 
 pytestmark = pytest.mark.binding
-
-
-@pytest.fixture(params=["near", "stored"])
-def home(request: pytest.FixtureRequest) -> Iterator[Home]:
-    home = Home(MemoryStore() if request.param == "stored" else None)
-    with Unraisables() as unraisables:
-        yield home
-        home.close()
-    assert unraisables.errors == []
-
-
-@pytest.fixture
-def impostor(other_ca: Authority) -> ssl.SSLContext:
-    return server_context(other_ca.issue("localhost"))
-
-
-@pytest.fixture
-def strict(ca: Authority, tls_version: str) -> ssl.SSLContext:
-    return client_context(ca, version=tls_version)
-
-
-@pytest.fixture
-def lax(ca: Authority, tls_version: str) -> ssl.SSLContext:
-    return client_context(ca, version=tls_version, verify=False)
 
 
 def never_again(home: Home, strict: ssl.SSLContext, impostor: ssl.SSLContext) -> None:

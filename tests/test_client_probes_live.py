@@ -19,16 +19,6 @@ from sslsession import SessionError
 pytestmark = pytest.mark.binding
 
 
-@pytest.fixture
-def client(ca: Authority, tls_version: str) -> ssl.SSLContext:
-    return client_context(ca, version=tls_version)
-
-
-@pytest.fixture
-def server(server_identity: Identity) -> ssl.SSLContext:
-    return server_context(server_identity)
-
-
 class TestNames:
     def test_a_connection_without_a_name_that_was_given_a_session_of_one(
         self, ca: Authority, server_identity: Identity

@@ -11,30 +11,13 @@ from contextlib import ExitStack
 
 import pytest
 
-from helpers.certs import Authority, Identity
+from helpers.certs import Authority
 from helpers.clients import Account, Home, not_offered, visit
 from helpers.peers import EchoServer, client_context, connect, dial, server_context
 from helpers.sessions import ssl_resumes
 from sslsession.stores import MemoryStore
 
 pytestmark = pytest.mark.binding
-
-
-@pytest.fixture(params=["near", "stored"])
-def home(request: pytest.FixtureRequest) -> Iterator[Home]:
-    home = Home(MemoryStore() if request.param == "stored" else None)
-    yield home
-    home.close()
-
-
-@pytest.fixture
-def client(ca: Authority, tls_version: str) -> ssl.SSLContext:
-    return client_context(ca, version=tls_version)
-
-
-@pytest.fixture
-def server(server_identity: Identity) -> ssl.SSLContext:
-    return server_context(server_identity)
 
 
 class TestNames:

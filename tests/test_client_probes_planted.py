@@ -25,16 +25,6 @@ SECRET, OTHER_SECRET = "a secret of thirty-two bytes and more", "another secret 
 
 
 @pytest.fixture
-def client(ca: Authority, tls_version: str) -> ssl.SSLContext:
-    return client_context(ca, version=tls_version)
-
-
-@pytest.fixture
-def server(server_identity: Identity) -> ssl.SSLContext:
-    return server_context(server_identity)
-
-
-@pytest.fixture
 def store() -> MemoryStore:
     return MemoryStore()
 

@@ -7,7 +7,6 @@ that they find it again.
 from __future__ import annotations
 
 import ssl
-from collections.abc import Iterator
 from typing import Callable
 
 import pytest
@@ -22,20 +21,6 @@ from sslsession.stores import MemoryStore
 
 pytestmark = pytest.mark.binding
 Change = Callable[[ssl.SSLContext], object]
-
-
-@pytest.fixture(params=["near", "stored"])
-def home(request: pytest.FixtureRequest) -> Iterator[Home]:
-    home = Home(MemoryStore() if request.param == "stored" else None)
-    with Unraisables() as unraisables:
-        yield home
-        home.close()
-    assert unraisables.errors == []
-
-
-@pytest.fixture
-def server(server_identity: Identity) -> ssl.SSLContext:
-    return server_context(server_identity)
 
 
 class TestIdentities:

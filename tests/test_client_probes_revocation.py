@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime
 import ssl
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,7 +11,6 @@ import pytest
 from helpers.certs import Authority, Identity
 from helpers.clients import Home
 from helpers.peers import client_context, server_context
-from sslsession.stores import MemoryStore
 
 x509 = pytest.importorskip("cryptography.x509", reason="makes the revocation lists")
 
@@ -34,13 +32,6 @@ def revocation_list(authority: Authority, path: Path, *revoked: Identity, age: i
         builder = builder.add_revoked_certificate(entry)
     path.write_bytes(builder.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM))
     return path
-
-
-@pytest.fixture(params=["near", "stored"])
-def home(request: pytest.FixtureRequest) -> Iterator[Home]:
-    home = Home(MemoryStore() if request.param == "stored" else None)
-    yield home
-    home.close()
 
 
 @pytest.fixture

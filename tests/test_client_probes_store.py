@@ -7,25 +7,15 @@ from collections.abc import Iterator
 
 import pytest
 
-from helpers.certs import Authority, Identity
+from helpers.certs import Authority
 from helpers.clients import Home, copied, entries, not_offered, refill
 from helpers.openssl_calls import Unraisables
-from helpers.peers import client_context, server_context
+from helpers.peers import client_context
 from sslsession import InvalidSession, StoreError, _peers
 from sslsession.stores import EncryptedStore, MemoryStore
 
 pytestmark = pytest.mark.binding
 SECRET, OTHER_SECRET = "a secret of thirty-two bytes and more", "another secret of thirty-two bytes or more"
-
-
-@pytest.fixture
-def client(ca: Authority, tls_version: str) -> ssl.SSLContext:
-    return client_context(ca, version=tls_version)
-
-
-@pytest.fixture
-def server(server_identity: Identity) -> ssl.SSLContext:
-    return server_context(server_identity)
 
 
 @pytest.fixture

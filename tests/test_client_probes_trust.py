@@ -6,14 +6,12 @@ Each probe is tried with the session still near, and with it come out of a store
 from __future__ import annotations
 
 import ssl
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from helpers.certs import Authority, Identity
 from helpers.clients import Home, not_offered, visit
-from helpers.openssl_calls import Unraisables
 from helpers.peers import Pair, client_context, connect, server_context
 from helpers.processes import require, run
 from helpers.sessions import ssl_resumes
@@ -21,20 +19,6 @@ from sslsession import Reason
 from sslsession.stores import MemoryStore
 
 pytestmark = pytest.mark.binding
-
-
-@pytest.fixture(params=["near", "stored"])
-def home(request: pytest.FixtureRequest) -> Iterator[Home]:
-    home = Home(MemoryStore() if request.param == "stored" else None)
-    with Unraisables() as unraisables:
-        yield home
-        home.close()
-    assert unraisables.errors == []
-
-
-@pytest.fixture
-def server(server_identity: Identity) -> ssl.SSLContext:
-    return server_context(server_identity)
 
 
 def refused(home: Home, client: ssl.SSLContext, server: ssl.SSLContext) -> None:

@@ -48,11 +48,6 @@ class Weighed:
         )
 
 
-@pytest.fixture
-def server(server_identity: Identity) -> ssl.SSLContext:
-    return server_context(server_identity)
-
-
 @pytest.mark.parametrize("timeout", [1, 300, 7200, DAY, WEEK - 1, WEEK, WEEK + 1, 30 * DAY])
 @pytest.mark.parametrize("hint", [0, 1, 299, 7200, WEEK, WEEK + 1, 2**31])
 def test_a_session_ends_at_the_same_second(

@@ -14,8 +14,7 @@ from typing import Any
 import pytest
 
 import sslsession
-from helpers.certs import Authority, Identity
-from helpers.peers import EchoServer, Pair, SocketPair, client_context, connect, dial, server_context
+from helpers.peers import EchoServer, Pair, SocketPair, connect, dial
 from helpers.sessions import offering, session_of
 from sslsession import SessionError, get_session, set_session, why_not_resumed
 
@@ -27,16 +26,6 @@ ENTRY_POINTS = [
     sslsession.send_new_ticket,
     sslsession.update_keys,
 ]
-
-
-@pytest.fixture
-def client(ca: Authority, tls_version: str) -> ssl.SSLContext:
-    return client_context(ca, version=tls_version)
-
-
-@pytest.fixture
-def server(server_identity: Identity) -> ssl.SSLContext:
-    return server_context(server_identity)
 
 
 def test_ssl_objects_and_ssl_sockets(client: ssl.SSLContext, server: ssl.SSLContext) -> None:

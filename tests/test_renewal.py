@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from helpers.certs import Authority, Identity
-from helpers.peers import Pair, SocketPair, client_context, connect, server_context
+from helpers.certs import Identity
+from helpers.peers import Pair, SocketPair, connect, server_context
 from helpers.sessions import handle, resumes, session_of
 from sslsession import (
     Session,
@@ -40,16 +40,6 @@ def server(server_identity: Identity) -> ssl.SSLContext:
     ctx = server_context(server_identity)
     ctx.options |= ALLOW_CLIENT_RENEGOTIATION
     return ctx
-
-
-@pytest.fixture
-def client12(ca: Authority) -> ssl.SSLContext:
-    return client_context(ca, version="1.2")
-
-
-@pytest.fixture
-def client13(ca: Authority) -> ssl.SSLContext:
-    return client_context(ca, version="1.3")
 
 
 def renegotiations(conn: Any) -> int:

@@ -24,16 +24,6 @@ def mallory(ca: Authority, tls_version: str) -> ssl.SSLContext:
     return server_context(ca.issue("evil.example"), version=tls_version)
 
 
-@pytest.fixture
-def strict(ca: Authority, tls_version: str) -> ssl.SSLContext:
-    return client_context(ca, version=tls_version)
-
-
-@pytest.fixture
-def lax(ca: Authority, tls_version: str) -> ssl.SSLContext:
-    return client_context(ca, version=tls_version, verify=False)
-
-
 def unbegun(context: ssl.SSLContext, **given: object) -> ssl.SSLObject:
     return context.wrap_bio(ssl.MemoryBIO(), ssl.MemoryBIO(), server_hostname="localhost", **given)
 

@@ -22,27 +22,6 @@ NO_ISSUER, NAME_MISMATCH, IP_MISMATCH, WRONG_PURPOSE = 20, 62, 64, 26
 UNKNOWN_ISSUER = r"does not hold under this context's trust \(unable to get (local )?issuer certificate"
 
 
-@pytest.fixture
-def strict(ca: Authority, tls_version: str) -> ssl.SSLContext:
-    return client_context(ca, version=tls_version)
-
-
-@pytest.fixture
-def lax(ca: Authority, tls_version: str) -> ssl.SSLContext:
-    return client_context(ca, version=tls_version, verify=False)
-
-
-@pytest.fixture
-def server(server_identity: Identity) -> ssl.SSLContext:
-    return server_context(server_identity)
-
-
-@pytest.fixture
-def impostor(other_ca: Authority) -> ssl.SSLContext:
-    """A server of the right name whose authority the clients here do not trust."""
-    return server_context(other_ca.issue("localhost"))
-
-
 def verified(session: Session) -> bool:
     assert session.cert_data is not None
     return session.cert_data.verified

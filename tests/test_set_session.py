@@ -31,16 +31,6 @@ pytestmark = pytest.mark.binding
 NO_CHECK_TIME = 0x200000
 
 
-@pytest.fixture
-def client(ca: Authority, tls_version: str) -> ssl.SSLContext:
-    return client_context(ca, version=tls_version)
-
-
-@pytest.fixture
-def server(server_identity: Identity) -> ssl.SSLContext:
-    return server_context(server_identity)
-
-
 class TestItResumes:
     def test_over_memory_and_over_sockets(self, client: ssl.SSLContext, server: ssl.SSLContext) -> None:
         for kind in (Pair, SocketPair):

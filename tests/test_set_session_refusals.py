@@ -33,16 +33,6 @@ pytestmark = pytest.mark.binding
 NO_CHECK_TIME = 0x200000
 
 
-@pytest.fixture
-def client(ca: Authority, tls_version: str) -> ssl.SSLContext:
-    return client_context(ca, version=tls_version)
-
-
-@pytest.fixture
-def server(server_identity: Identity) -> ssl.SSLContext:
-    return server_context(server_identity)
-
-
 class TestNames:
     def test_fact_18_ssl_resumes_under_another_name_and_ours_refuses(
         self, client: ssl.SSLContext, server: ssl.SSLContext

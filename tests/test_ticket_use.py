@@ -22,11 +22,6 @@ def client(ca: Authority) -> ssl.SSLContext:
     return client_context(ca, version="1.3")
 
 
-@pytest.fixture
-def server(server_identity: Identity) -> ssl.SSLContext:
-    return server_context(server_identity)
-
-
 def test_fact_15_ssl_uses_a_ticket_again_and_ours_does_not(
     client: ssl.SSLContext, server: ssl.SSLContext
 ) -> None:

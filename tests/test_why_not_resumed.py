@@ -22,16 +22,6 @@ from sslsession.resumption import FORCEABLE, SENTENCES
 pytestmark = pytest.mark.binding
 
 
-@pytest.fixture
-def client(ca: Authority, tls_version: str) -> ssl.SSLContext:
-    return client_context(ca, version=tls_version)
-
-
-@pytest.fixture
-def server(server_identity: Identity) -> ssl.SSLContext:
-    return server_context(server_identity)
-
-
 def watching(ctx: ssl.SSLContext) -> SessionHooks:
     return SessionHooks(ctx, new=lambda conn, session: None)
 
