@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import ssl
 from collections.abc import Iterator
 
@@ -109,3 +110,11 @@ def home(request: pytest.FixtureRequest, clock: Clock | None) -> Iterator[Home]:
         yield home
         home.close()
     assert unraisables.errors == []
+
+
+@pytest.fixture
+def unraisables() -> Iterator[Unraisables]:
+    """What goes wrong unheard, none of which is due to the garbage of tests before."""
+    gc.collect()
+    with Unraisables() as caught:
+        yield caught

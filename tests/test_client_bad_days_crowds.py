@@ -13,8 +13,9 @@ from typing import Any
 
 import pytest
 
+from helpers.bad_days import Clients
 from helpers.certs import Authority
-from helpers.clients import Account, Clients, Home, eventually
+from helpers.clients import Account, Home, eventually
 from helpers.openssl_calls import Unraisables
 from helpers.peers import EchoServer, Pair, client_context, connect, server_context
 from sslsession import ClientSessionCache

@@ -17,7 +17,8 @@ START = """
 import os, sys, threading
 import sslsession
 from helpers import child_contexts
-from helpers.clients import FakeStore, visit
+from helpers.bad_days import FakeStore
+from helpers.clients import visit
 from helpers.peers import Pair, connect
 from sslsession import ClientSessionCache
 from sslsession.stores import SQLiteStore

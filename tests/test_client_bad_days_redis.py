@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import contextlib
-import gc
 import os
 import signal
 import ssl
-import time
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
+from helpers.bad_days import GENEROUS, NAMES, TIMEOUT, Clients, Proxy, in_time, stock
 from helpers.certs import Authority
-from helpers.clients import Clients, Home, Proxy, eventually
+from helpers.clients import Home, eventually
 from helpers.openssl_calls import Unraisables
 from helpers.peers import client_context, server_context
 from helpers.stores import OTHER_SECRET, SECRET, Server, new_prefix, redis_server
@@ -24,21 +23,10 @@ from sslsession.stores import RedisStore, Store
 redis = pytest.importorskip("redis")
 pytest.importorskip("cryptography")
 
-TIMEOUT = 0.05
-GENEROUS = 1.0
-NAMES = tuple(f"{number}.days.example" for number in range(4))
-
 
 @pytest.fixture
 def server(ca: Authority) -> ssl.SSLContext:
     return server_context(ca.issue("*.days.example"))
-
-
-@pytest.fixture
-def unraisables() -> Iterator[Unraisables]:
-    gc.collect()
-    with Unraisables() as caught:
-        yield caught
 
 
 @pytest.fixture(scope="module")
@@ -125,10 +113,7 @@ class TestAServerThatHangs:
     def home(self, proxy: Proxy, client: ssl.SSLContext, server: ssl.SSLContext) -> Iterator[Home]:
         """Whose sessions are all in the store."""
         patient = store_at(proxy.port, prefix=(prefix := new_prefix()), timeout=10)
-        first = Home(patient)
-        for name in NAMES:
-            first.visit(client, server, name)
-        first.close()
+        stock(patient, client, server, NAMES)
         patient.close()
         home = Home(store_at(proxy.port, prefix=prefix))
         yield home
@@ -155,9 +140,7 @@ class TestAServerThatHangs:
     ) -> None:
         proxy.silent, proxy.delay = how == "no answer", 0.5
         for name in NAMES * 5:
-            began = time.monotonic()
-            home.visit(client, server, name)
-            assert time.monotonic() - began < TIMEOUT + GENEROUS
+            in_time(home, client, server, name)
         assert home.cache.stats()["store_errors"] >= 1
         assert 1 <= len(unraisables.errors) <= 2
         assert home.cache.stats()["resumed"] >= 10, "from this process's memory"
@@ -173,9 +156,7 @@ def fill(direct: Any) -> None:
 class TestAServerThatTakesNothing:
     def visits(self, home: Home, client: ssl.SSLContext, server: ssl.SSLContext) -> None:
         for name in NAMES * 3:
-            began = time.monotonic()
-            home.visit(client, server, name)
-            assert time.monotonic() - began < TIMEOUT + GENEROUS
+            in_time(home, client, server, name)
         eventually(lambda: home.cache.stats()["store_errors"] >= 1)
         assert home.cache.stats()["stored"] == 0
 

@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import gc
 import ssl
-import threading
 import time
 from collections.abc import Iterator
 
 import pytest
 
+from helpers.bad_days import GENEROUS, MANY, TIMEOUT, FakeStore, at_once, name, stocked, undisturbed
 from helpers.certs import Authority
-from helpers.clients import FakeStore, Home, Visit, begin, entries, eventually, visit
+from helpers.clients import Home, begin, entries, eventually, visit
 from helpers.openssl_calls import Unraisables
 from helpers.peers import Pair, client_context, server_context
 from sslsession import StoreError
 
 pytestmark = pytest.mark.binding
-GENEROUS = 1.0
-"""Seconds that a slow machine may add to the store's timeout."""
-MANY = 20
 
 
 @pytest.fixture
@@ -29,47 +25,14 @@ def server(ca: Authority) -> ssl.SSLContext:
 
 @pytest.fixture
 def unraisables() -> Iterator[Unraisables]:
-    """A full collection of garbage can take longer than the store's timeout: there is none meanwhile."""
-    gc.collect()
-    gc.disable()
-    try:
-        with Unraisables() as caught:
-            yield caught
-            for each in FakeStore.made:
-                each.state = "well"
-    finally:
-        gc.enable()
+    with undisturbed() as caught:
+        yield caught
 
 
 @pytest.fixture
 def store(client: ssl.SSLContext, server: ssl.SSLContext) -> FakeStore:
     """With sessions of many peers, which another process earned."""
-    store = FakeStore()
-    store.timeout = None
-    home = Home(store)
-    for number in range(MANY):
-        home.visit(client, server, name(number))
-    home.close()
-    assert len(entries(store)) >= MANY
-    store.asked.clear()
-    store.timeout = FakeStore.timeout
-    return store
-
-
-def name(number: int) -> str:
-    return f"{number}.days.example"
-
-
-def timed(
-    home: Home, client: ssl.SSLContext, server: ssl.SSLContext, numbers: range = range(MANY)
-) -> list[Visit]:
-    """A connection to each peer, none of which waits longer than the store's timeout."""
-    done = []
-    for number in numbers:
-        began = time.monotonic()
-        done.append(home.visit(client, server, name(number)))
-        assert time.monotonic() - began < 0.05 + GENEROUS
-    return done
+    return stocked(client, server)
 
 
 class TestASilentStore:
@@ -125,13 +88,9 @@ class TestASilentStore:
             begin(pair)
             waited.append(time.monotonic() - began)
 
-        threads = [threading.Thread(target=connect, args=[number]) for number in range(MANY)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join(20)
+        at_once(connect)
         assert len(waited) == MANY
-        assert max(waited) < 0.05 + GENEROUS
+        assert max(waited) < TIMEOUT + GENEROUS
         assert [type(error) for error in unraisables.errors] == [StoreError]
         store.state = "well"
         home.close()

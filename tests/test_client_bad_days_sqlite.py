@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-import gc
 import os
 import sqlite3
 import ssl
 import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from helpers.bad_days import NAMES, in_time, stock
 from helpers.certs import Authority
 from helpers.child_contexts import arguments
 from helpers.children import run_python
@@ -22,10 +21,6 @@ from helpers.openssl_calls import Unraisables
 from helpers.peers import server_context
 from sslsession import ClientSessionCache, StoreError
 from sslsession.stores import SQLiteStore
-
-TIMEOUT = 0.05
-GENEROUS = 1.0
-NAMES = tuple(f"{number}.days.example" for number in range(4))
 
 
 @pytest.fixture
@@ -39,20 +34,10 @@ def path(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def unraisables() -> Iterator[Unraisables]:
-    gc.collect()
-    with Unraisables() as caught:
-        yield caught
-
-
-@pytest.fixture
 def home(path: Path, client: ssl.SSLContext, server: ssl.SSLContext) -> Iterator[Home]:
     """Whose sessions are all in the file."""
     with SQLiteStore(path, timeout=10) as patient:
-        filling = Home(patient)
-        for name in NAMES:
-            filling.visit(client, server, name)
-        filling.close()
+        stock(patient, client, server, NAMES)
     home = Home(SQLiteStore(path))
     yield home
     home.close()
@@ -62,9 +47,7 @@ def home(path: Path, client: ssl.SSLContext, server: ssl.SSLContext) -> Iterator
 def on_a_bad_day(home: Home, client: ssl.SSLContext, server: ssl.SSLContext) -> None:
     """No handshake fails or waits, the error is counted, and what is near resumes."""
     for name in (*NAMES, "new.days.example") * 2:
-        began = time.monotonic()
-        home.visit(client, server, name)
-        assert time.monotonic() - began < TIMEOUT + GENEROUS
+        in_time(home, client, server, name)
     eventually(lambda: home.cache.stats()["store_errors"] >= 1)
     assert home.cache.stats()["resumed"] >= len(NAMES)
 

@@ -5,7 +5,6 @@ A fake store counts how often it was asked; real ones have their own bad days in
 
 from __future__ import annotations
 
-import gc
 import ssl
 import threading
 import time
@@ -13,15 +12,12 @@ from collections.abc import Iterator
 
 import pytest
 
+from helpers.bad_days import MANY, FakeStore, flushed, name, stocked, timed, undisturbed
 from helpers.certs import Authority
-from helpers.clients import FakeStore, Home, Visit, entries, eventually, visit
+from helpers.clients import Home, entries, eventually, visit
 from helpers.openssl_calls import Unraisables
 from helpers.peers import client_context, server_context
-from sslsession import ClientSessionCache, StoreError
-
-GENEROUS = 1.0
-"""Seconds that a slow machine may add to the store's timeout."""
-MANY = 20
+from sslsession import StoreError
 
 
 @pytest.fixture
@@ -31,47 +27,14 @@ def server(ca: Authority) -> ssl.SSLContext:
 
 @pytest.fixture
 def unraisables() -> Iterator[Unraisables]:
-    """A full collection of garbage can take longer than the store's timeout: there is none meanwhile."""
-    gc.collect()
-    gc.disable()
-    try:
-        with Unraisables() as caught:
-            yield caught
-            for each in FakeStore.made:
-                each.state = "well"
-    finally:
-        gc.enable()
+    with undisturbed() as caught:
+        yield caught
 
 
 @pytest.fixture
 def store(client: ssl.SSLContext, server: ssl.SSLContext) -> FakeStore:
     """With sessions of many peers, which another process earned."""
-    store = FakeStore()
-    store.timeout = None
-    home = Home(store)
-    for number in range(MANY):
-        home.visit(client, server, name(number))
-    home.close()
-    assert len(entries(store)) >= MANY
-    store.asked.clear()
-    store.timeout = FakeStore.timeout
-    return store
-
-
-def name(number: int) -> str:
-    return f"{number}.days.example"
-
-
-def timed(
-    home: Home, client: ssl.SSLContext, server: ssl.SSLContext, numbers: range = range(MANY)
-) -> list[Visit]:
-    """A connection to each peer, none of which waits longer than the store's timeout."""
-    done = []
-    for number in numbers:
-        began = time.monotonic()
-        done.append(home.visit(client, server, name(number)))
-        assert time.monotonic() - began < 0.05 + GENEROUS
-    return done
+    return stocked(client, server)
 
 
 @pytest.mark.parametrize("state", ["down", "stalled"])
@@ -159,14 +122,6 @@ class TestAStoreThatDoesNotAnswer:
 
 def pause() -> bool:
     threading.Event().wait(0.3)
-    return True
-
-
-def flushed(cache: ClientSessionCache) -> bool:
-    try:
-        cache.flush()
-    except StoreError:
-        return False
     return True
 
 

@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 
 import sslsession
+from helpers.bad_days import FakeStore
 from helpers.certs import Authority
-from helpers.clients import FakeStore, entries, eventually, visit
+from helpers.clients import entries, eventually, visit
 from helpers.openssl_calls import Unraisables
 from helpers.peers import Pair, client_context, server_context
 from helpers.processes import require

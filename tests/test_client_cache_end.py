@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from helpers.bad_days import FakeStore, flushed
 from helpers.certs import Authority, Identity
-from helpers.clients import FakeStore, Home, entries, eventually, not_offered, visit
+from helpers.clients import Home, entries, eventually, not_offered, visit
 from helpers.openssl_calls import CACHE_OFF, Unraisables, set_cache_mode
 from helpers.peers import client_context, connect, server_context
 from helpers.sessions import die_of_a_fatal_alert, take
@@ -106,14 +107,6 @@ class TestFlush:
 
     def test_without_a_store_there_is_nothing_to_do(self) -> None:
         ClientSessionCache().flush()
-
-
-def flushed(cache: ClientSessionCache) -> bool:
-    try:
-        cache.flush()
-    except StoreError:
-        return False
-    return True
 
 
 class TestClose:
@@ -221,14 +214,42 @@ class TestExport:
         assert other.visit(client, server).reused
         other.close()
 
-    def test_a_store_that_fails_loses_nothing(self, client: ssl.SSLContext, server: ssl.SSLContext) -> None:
-        home = Home()
+    def test_a_store_that_fails_costs_the_ticket_that_may_have_arrived(
+        self, ca: Authority, server: ssl.SSLContext
+    ) -> None:
+        home, client = Home(), client_context(ca, version="1.3")
         home.visit(client, server)
         before = home.cache.stats()["sessions"]
         with pytest.raises(StoreError, match="the store is down"):
             home.cache.export_to(FakeStore("down"))
-        assert home.cache.stats()["sessions"] == before
+        after = home.cache.stats()
+        assert (after["sessions"], after["dropped"]) == (before - 1, 1)
         assert home.visit(client, server).reused
+        home.close()
+
+    def test_a_tls_1_2_session_is_not_lost_to_a_store_that_fails(
+        self, ca: Authority, server: ssl.SSLContext
+    ) -> None:
+        home, client = Home(), client_context(ca, version="1.2")
+        home.visit(client, server)
+        with pytest.raises(StoreError):
+            home.cache.export_to(FakeStore("down"))
+        assert home.cache.stats()["dropped"] == 0
+        assert home.visit(client, server).reused
+        home.close()
+
+    def test_an_answer_that_is_lost_uses_no_ticket_twice(self, ca: Authority, server: ssl.SSLContext) -> None:
+        class Lost(FakeStore):
+            def add(self, *arguments: object, **more: object) -> None:
+                super().add(*arguments, **more)  # type: ignore[arg-type]
+                raise StoreError("no answer")
+
+        home, client, store = Home(), client_context(ca, version="1.3"), Lost()
+        home.visit(client, server)
+        before = home.cache.stats()["sessions"]
+        with pytest.raises(StoreError, match="no answer"):
+            home.cache.export_to(store)
+        assert home.cache.stats()["sessions"] + len(entries(store)) == before, "each ticket is in one place"
         home.close()
 
     def test_one_that_fails_half_way(self, ca: Authority, server: ssl.SSLContext) -> None:
@@ -243,7 +264,8 @@ class TestExport:
         with pytest.raises(StoreError):
             home.cache.export_to(store)
         store.state = "well"
-        assert home.cache.stats()["sessions"] == len(entries(store)) == 1, "each ticket is in one place"
+        found = home.cache.stats()
+        assert (found["sessions"], found["dropped"], len(entries(store))) == (0, 1, 1)
         home.close()
 
     def test_what_was_added_of_der_alone_stays(self, client: ssl.SSLContext, server: ssl.SSLContext) -> None:

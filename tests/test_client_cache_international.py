@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
+from helpers.bad_days import FakeStore
 from helpers.certs import Authority
-from helpers.clients import FakeStore, Home, visit
+from helpers.clients import Home, visit
 from helpers.peers import client_context, server_context
 from helpers.sessions import take
 from sslsession import ClientSessionCache

@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
+from helpers.bad_days import FakeStore
 from helpers.certs import Authority
-from helpers.clients import FakeStore, Home, entries, visit
+from helpers.clients import Home, entries, visit
 from helpers.openssl_calls import Unraisables
 from helpers.peers import EchoServer, client_context, dial
 from sslsession import ClientSessionCache

@@ -6,8 +6,9 @@ import ssl
 
 import pytest
 
+from helpers.bad_days import FakeStore
 from helpers.certs import Authority, Identity
-from helpers.clients import Clock, FakeStore, Home, begin, entries, not_offered, visit
+from helpers.clients import Clock, Home, begin, entries, not_offered, visit
 from helpers.openssl_calls import Unraisables
 from helpers.peers import Pair, client_context, connect, server_context
 from sslsession import (

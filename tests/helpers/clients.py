@@ -9,15 +9,14 @@ import ssl
 import struct
 import threading
 import time
-import weakref
 from collections.abc import Callable
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, NamedTuple
 
 import sslsession
 from helpers.certs import Identity
 from helpers.memory import Pair, PrepareObject
 from helpers.sessions import _element, _encoded
-from sslsession import ClientSessionCache, Reason, Session, StoreError, _envelope
+from sslsession import ClientSessionCache, Reason, Session, _envelope
 from sslsession.stores import Entry, MemoryStore, Store
 
 PEER_TAG = 3
@@ -252,65 +251,6 @@ def _with_peer(der: bytes, leaf: tuple[bytes, ...]) -> bytes:
     return _encoded(0x30, bytes(kept))
 
 
-class FakeStore(MemoryStore):
-    """A store in memory that counts what it is asked, and can be `down`, `full`, `stalled`, or `well` again.
-
-    A stalled one answers when it is let go, by setting `state` to anything else.
-    """
-
-    timeout: float | None = 0.05
-    made: ClassVar[weakref.WeakSet[FakeStore]] = weakref.WeakSet()
-
-    def __init__(self, state: str = "well") -> None:
-        super().__init__()
-        self.made.add(self)
-        self._changed = threading.Condition()
-        self._state = state
-        self.refused = 0
-        self.asked: collections.Counter[str] = collections.Counter()
-
-    @property
-    def state(self) -> str:
-        """How it does."""
-        return self._state
-
-    @state.setter
-    def state(self, state: str) -> None:
-        with self._changed:
-            self._state = state
-            self._changed.notify_all()
-
-    @property
-    def lookups(self) -> int:
-        """How often it was asked for a session."""
-        return self.asked["take"] + self.asked["peek"]
-
-    def _ask(self, verb: str) -> None:
-        with self._changed:
-            self.asked[verb] += 1
-            while self._state == "stalled":
-                self._changed.wait()
-            if self._state == "down" or (self._state == "full" and verb == "add"):
-                self.refused += 1
-                raise StoreError(f"the store is {self._state}")
-
-    def add(self, key: Any, value: bytes, *, expires_at: float, keep: int = 1) -> None:
-        self._ask("add")
-        super().add(key, value, expires_at=expires_at, keep=keep)
-
-    def peek(self, key: Any) -> bytes | None:
-        self._ask("peek")
-        return super().peek(key)
-
-    def take(self, key: Any) -> bytes | None:
-        self._ask("take")
-        return super().take(key)
-
-    def discard(self, key: Any) -> None:
-        self._ask("discard")
-        super().discard(key)
-
-
 def eventually(what: Callable[[], object], seconds: float = 20) -> float:
     """Try again and again until it is true; how many seconds that took. AssertionError if it never was."""
     began, pause = time.monotonic(), threading.Event()
@@ -318,137 +258,3 @@ def eventually(what: Callable[[], object], seconds: float = 20) -> float:
         pause.wait(0.02)
         assert time.monotonic() < began + seconds, f"not within {seconds} s"
     return time.monotonic() - began
-
-
-class Proxy:
-    """A TCP proxy to 127.0.0.1:`port` that can hold back what the server answers: for `delay` seconds, or all of it."""
-
-    def __init__(self, port: int) -> None:
-        self.delay = 0.0
-        self._target = port
-        self._silent = False
-        self._changed = threading.Condition()
-        self._listener = socket.create_server(("127.0.0.1", 0), backlog=64)
-        self.port: int = self._listener.getsockname()[1]
-        self._open: list[socket.socket] = []
-        self._threads = [threading.Thread(target=self._accept, daemon=True)]
-
-    @property
-    def silent(self) -> bool:
-        """Whether answers are held back until this is False again."""
-        return self._silent
-
-    @silent.setter
-    def silent(self, silent: bool) -> None:
-        with self._changed:
-            self._silent = silent
-            self._changed.notify_all()
-
-    def _accept(self) -> None:
-        while True:
-            try:
-                near, _ = self._listener.accept()
-                far = socket.create_connection(("127.0.0.1", self._target), 20)
-            except OSError:
-                return
-            self._open += [near, far]
-            for source, target, answers in ((near, far, False), (far, near, True)):
-                thread = threading.Thread(target=self._pass_on, args=[source, target, answers], daemon=True)
-                self._threads.append(thread)
-                thread.start()
-
-    def _pass_on(self, source: socket.socket, target: socket.socket, answers: bool) -> None:
-        try:
-            while data := source.recv(65536):
-                with self._changed:
-                    if answers and self.delay:
-                        self._changed.wait(self.delay)
-                    while answers and self._silent:
-                        self._changed.wait()
-                target.sendall(data)
-        except OSError:
-            pass
-        for each in (source, target):
-            _shut(each)
-
-    def __enter__(self) -> Proxy:
-        self._threads[0].start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.silent = False
-        _shut(self._listener)
-        for each in self._open:
-            _shut(each)
-        for thread in self._threads:
-            thread.join(20)
-        for each in (self._listener, *self._open):
-            each.close()
-
-
-def _shut(sock: socket.socket) -> None:
-    try:
-        sock.shutdown(socket.SHUT_RDWR)
-    except OSError:
-        return
-
-
-class Clients:
-    """Threads that connect in memory until told to stop, each to the next of `names`; half of them drop.
-
-    `account` has what they offered, `errors` what failed.
-    """
-
-    def __init__(
-        self,
-        client: Callable[[], ssl.SSLContext],
-        server: ssl.SSLContext,
-        *,
-        threads: int,
-        names: tuple[str, ...] = ("localhost",),
-    ) -> None:
-        self._client, self._server, self._names = client, server, names
-        self._stop = threading.Event()
-        self._lock = threading.Lock()
-        self._threads = [threading.Thread(target=self._work, args=[number]) for number in range(threads)]
-        self.account = Account()
-        self.errors: list[BaseException] = []
-        self.longest = 0.0
-        self.reused: list[bool] = []
-
-    def _work(self, number: int) -> None:
-        try:
-            while not self._stop.is_set():
-                number += 1
-                self._connect(self._names[number % len(self._names)], drop=bool(number % 2))
-        except BaseException as error:
-            self.errors.append(error)
-
-    def _connect(self, name: str, drop: bool) -> None:
-        pair, began = Pair(self._client(), self._server, name), time.monotonic()
-        self.account.note(begin(pair))
-        waited = time.monotonic() - began
-        pair.handshake().exchange()
-        with self._lock:
-            self.longest = max(self.longest, waited)
-            self.reused.append(bool(pair.client.session_reused))
-        if not drop:
-            pair.close()
-        pair.drop()
-
-    def run(self, seconds: float) -> None:
-        """Let them go on for a while."""
-        self._stop.wait(seconds)
-
-    def __enter__(self) -> Clients:
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        self._stop.set()
-        for thread in self._threads:
-            thread.join(60)
-        assert not any(thread.is_alive() for thread in self._threads), "a thread is stuck"
-        if kind is None and self.errors:
-            raise self.errors[0]
