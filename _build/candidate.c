@@ -6,8 +6,8 @@ static int64_t made_at(SSL_SESSION *session) {
 }
 
 /* Until when the session needs no new verification here: while this very context, its settings and its trust are as
- * they were when it verified the session, and no certificate of that chain ends. 0: it has to be verified. A revocation
- * comes unseen, and OpenSSL 1.1.1 does not tell whether a name is checked: there, always. */
+ * they were when it verified the session, and no certificate of that chain ends. 0: it has to be verified. A
+ * revocation comes unseen, and OpenSSL 1.1.1 does not tell whether a name is checked: there, always. */
 static int64_t earned_until(const sslsession_policy *here, sslsession_facts *facts, sslsession_trust *held, int64_t now) {
     int64_t until = 0;
     if (here->name_checked < 0 || (here->verify_flags & (FLAG_CRL_CHECK | FLAG_CRL_CHECK_ALL)))
@@ -29,8 +29,8 @@ static int outdated(const sslsession_policy *here, const sslsession_policy *then
 }
 
 /* facts: what was captured with the session, or NULL. held: under what it was verified again, or NULL. now: epoch
- * seconds. Into `found`: whether the trust of this very context was changed since, whether this side shows the certificate that the session
- * was made with (-1: no facts tell), a hint of -1 without a ticket. */
+ * seconds. Into `found`: whether the trust of this very context was changed since, whether this side shows the
+ * certificate that the session was made with (-1: no facts tell), a hint of -1 without a ticket. */
 static void sslsession_examine(SSL *ssl, SSL_SESSION *session, sslsession_facts *facts, sslsession_trust *held,
                               int64_t now, sslsession_candidate *found) {
     sslsession_policy here;

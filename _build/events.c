@@ -66,8 +66,8 @@ static void sslsession_await_removal(int milliseconds) {
     unlock();
 }
 
-/* A KeyboardInterrupt that ended a callback. It is raised again once Python was left: any sooner, and it would be raised
- * inside the callback once more. */
+/* A KeyboardInterrupt that ended a callback. It is raised again once Python was left: any sooner, and it would be
+ * raised inside the callback once more. */
 static atomic_word interrupted;
 static void sslsession_interrupt_later(void) { atomic_swap(&interrupted, 1); }
 

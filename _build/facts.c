@@ -80,8 +80,9 @@ static int digest_certificates(SSL *ssl, X509 *own, unsigned char *digest) {
         if ((each = SSL_get_certificate(ssl)) != NULL && X509_digest(each, EVP_sha256(), all[count], NULL))
             count++;
     SSL_ctrl(ssl, CTRL_SELECT_CURRENT_CERT, 0, own);
-    return count < 2 || EVP_Digest(all, (size_t)count * sizeof all[0], digest, NULL, EVP_sha256(), NULL) ? 1
-                                                                                                         : CERTIFICATE_UNKNOWN;
+    if (count >= 2 && !EVP_Digest(all, (size_t)count * sizeof all[0], digest, NULL, EVP_sha256(), NULL))
+        return CERTIFICATE_UNKNOWN;
+    return 1;
 }
 
 static void sslsession_read_policy(SSL *ssl, sslsession_policy *policy) {
@@ -192,9 +193,9 @@ static void sslsession_facts_free(sslsession_facts *facts) {
     free(facts);
 }
 
-/* Whether the peer's certificate was verified by the handshake that made the session, and until when (epoch seconds) its
- * connection's context need not look again: 0 unless the handshake was watched from its start, in that very context. A
- * session that was merely set, by whatever way, brings its old result along: that proves nothing. */
+/* Whether the peer's certificate was verified by the handshake that made the session, and until when (epoch seconds)
+ * its connection's context need not look again: 0 unless the handshake was watched from its start, in that very
+ * context. A session that was merely set, by whatever way, brings its old result along: that proves nothing. */
 static void judge(SSL *ssl, struct connection *connection, int settled, sslsession_facts *facts) {
     struct attachment *here = attachment_of(SSL_get_SSL_CTX(ssl));
     int watched = connection != NULL && connection->begun && !connection->swapped && here != NULL && here->id == facts->policy.context;

@@ -41,7 +41,8 @@ static void on_extension(SSL *ssl, int client_server, int type, const unsigned c
     connection->saw_ticket |= type == EXTENSION_SESSION_TICKET && length > 0;
 }
 
-/* The last look at what is offered: whether it is ours, still for this context, and, of a ticket, whether it is unused. */
+/* The last look at what is offered: whether it is ours, still for this context, and, of a ticket, whether it is
+ * unused. */
 static void settle_the_offer(SSL *ssl, struct connection *connection) {
     SSL_SESSION *session = SSL_get_session(ssl);
     sslsession_use *use = session != NULL ? SSL_SESSION_get_ex_data(session, use_index) : NULL;
@@ -182,7 +183,8 @@ static sslsession_facts *sslsession_capture_current(SSL *ssl, int *none) {
 
 /* Offers a copy of `session` on a connection whose handshake has not begun. id_context: what the copy is made to have.
  * single_use: whether it is a TLS 1.3 ticket. chain: the peer's, or NULL. until: until when (epoch seconds) it is
- * known to hold under this connection's policy, 0 where that was not looked at. Returns 1, 0 where OpenSSL refuses it, -1 where it could not copy it. */
+ * known to hold under this connection's policy, 0 where that was not looked at. Returns 1, 0 where OpenSSL refuses it,
+ * -1 where it could not copy it. */
 static int sslsession_offer(SSL *ssl, SSL_SESSION *session, const unsigned char *id_context, unsigned int length,
                             int single_use, OPENSSL_STACK *chain, int64_t until) {
     struct connection *connection = sslsession_follow(ssl) ? connection_of(ssl) : NULL;

@@ -80,6 +80,13 @@ static struct shelf *make_shelf(sslsession_pool *pool, const unsigned char *key,
     return shelf;
 }
 
+static int length(const struct held *held) {
+    int found = 0;
+    for (; held != NULL; held = held->next)
+        found++;
+    return found;
+}
+
 /* Takes a shelf out of its pool, and returns it with what it holds. */
 static struct shelf *remove_shelf(sslsession_pool *pool, struct shelf *shelf) {
     struct shelf **place = &pool->buckets[shelf->hash % POOL_BUCKETS];
@@ -88,8 +95,7 @@ static struct shelf *remove_shelf(sslsession_pool *pool, struct shelf *shelf) {
     *place = shelf->next_in_bucket;
     unlink_shelf(pool, shelf);
     pool->shelves--;
-    for (struct held *held = shelf->tickets; held != NULL; held = held->next)
-        pool->sessions--;
+    pool->sessions -= length(shelf->tickets);
     pool->sessions -= shelf->session != NULL;
     return shelf;
 }
@@ -140,8 +146,7 @@ static struct held *put(sslsession_pool *pool, const unsigned char *key, size_t 
             kept++;
         over = *last;
         *last = NULL;
-        for (struct held *each = over; each != NULL; each = each->next)
-            pool->sessions--;
+        pool->sessions -= length(over);
     } else {
         shelf->kind = POOL_SESSION;
         over = shelf->session;
@@ -189,8 +194,7 @@ static void sslsession_pool_drop(sslsession_pool *pool, const unsigned char *key
     if (shelf != NULL && (what & POOL_TICKETS)) {
         tickets = shelf->tickets;
         shelf->tickets = NULL;
-        for (struct held *held = tickets; held != NULL; held = held->next)
-            pool->sessions--;
+        pool->sessions -= length(tickets);
     }
     if (shelf != NULL && (what & POOL_SESSION)) {
         session = shelf->session;
@@ -283,12 +287,11 @@ static int64_t sslsession_pool_count(sslsession_pool *pool, int what) {
     return found;
 }
 
-/* In a child of a fork the tickets are the parent's, who would use them too. They are left behind, not freed: a thread of
- * the parent may have held one of OpenSSL's locks, which nobody will ever release here. */
+/* In a child of a fork the tickets are the parent's, who would use them too. They are left behind, not freed: a thread
+ * of the parent may have held one of OpenSSL's locks, which nobody will ever release here. */
 static void sslsession_pool_after_fork(sslsession_pool *pool) {
     for (struct shelf *shelf = pool->oldest; shelf != NULL; shelf = shelf->younger) {
-        for (struct held *held = shelf->tickets; held != NULL; held = held->next)
-            pool->sessions--;
+        pool->sessions -= length(shelf->tickets);
         shelf->tickets = NULL;
     }
 }

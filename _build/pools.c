@@ -1,5 +1,4 @@
 /* A pool's life: made by Python, joined to contexts, whose attachments keep it alive, and closed. */
-/* The references that Python and the contexts' attachments hold. */
 static void sslsession_pool_free(sslsession_pool *pool) {
     if (pool == NULL || atomic_add(&pool->references, -1) > 0)
         return;

@@ -1,5 +1,6 @@
-/* The callback slots of an SSL_CTX. Each slot is taken when somebody wants it; what stood in it is kept and called, and
- * put back when nobody wants it any more. A slot that another library took over meanwhile stays as that library left it. */
+/* The callback slots of an SSL_CTX. Each slot is taken when somebody wants it; what stood in it is kept and called,
+ * and put back when nobody wants it any more. A slot that another library took over meanwhile stays as that library
+ * left it. */
 static void sslsession_open_gate(int open) { atomic_swap(&gate, open); }
 
 /* After sni_callback chose another SSL_CTX, OpenSSL still calls the first one's callbacks: home, not the current one. */

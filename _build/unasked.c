@@ -1,6 +1,6 @@
-/* What needs no judgement is done here, with no Python in the handshake's way: to keep what comes in, and to offer what
- * this very context earned under the very policy of this connection, in time. Whatever else there is to offer, Python is
- * asked (client.py), by the rules of resumption.py, of which these are a part. */
+/* What needs no judgement is done here, with no Python in the handshake's way: to keep what comes in, and to offer
+ * what this very context earned under the very policy of this connection, in time. Whatever else there is to offer,
+ * Python is asked (_asked.py), by the rules of resumption.py, of which these are a part. */
 enum { WEEK = 7 * 24 * 3600, CLOCK_SKEW = 300 };
 enum { FIT = 0, UNSURE = -1, REASON_EXPIRED = 5, REASON_WITHDRAWN = 7 };
 
@@ -53,8 +53,8 @@ static int sslsession_weigh(SSL *ssl, sslsession_pool *pool, sslsession_facts *f
     return connection != NULL && connection->begun ? weigh(connection, pool, facts, used, now, &earned) : UNSURE;
 }
 
-/* Offers the newest session of this key that is beyond doubt. Of one that is not, nothing is decided: 0, and Python has
- * to look. */
+/* Offers the newest session of this key that is beyond doubt. Of one that is not, nothing is decided: 0, and Python
+ * has to look. */
 static int offer_from(SSL *ssl, struct connection *connection, sslsession_pool *pool, int64_t now) {
     unsigned char key[POOL_KEY_MOST];
     size_t size = key_of(connection, pool, key);
@@ -158,8 +158,9 @@ static void keep_in(SSL *ssl, SSL_SESSION *session, struct connection *connectio
     }
 }
 
-/* Where a context has several pools, a ticket goes to the last that joined alone: in two it would be used twice. Without a
- * certificate (anonymous suites), or by an external PSK, the policy does not say who the peer is, and nothing is kept. */
+/* Where a context has several pools, a ticket goes to the last that joined alone: in two it would be used twice.
+ * Without a certificate (anonymous suites), or by an external PSK, the policy does not say who the peer is, and
+ * nothing is kept. */
 static void keep_unasked(SSL *ssl, SSL_SESSION *session, struct attachment *home) {
     struct connection *connection = connection_of(ssl);
     sslsession_pool *pools[POOLS_MOST];
@@ -176,8 +177,8 @@ static void keep_unasked(SSL *ssl, SSL_SESSION *session, struct attachment *home
     }
 }
 
-/* Whether Python is to be told as well. The siblings of a ticket that was declined are likely dead too (RFC 9149), and a
- * fatal alert withdraws all that the connection's peer gave (RFC 8446 6.2). */
+/* Whether Python is to be told as well. The siblings of a ticket that was declined are likely dead too (RFC 9149), and
+ * a fatal alert withdraws all that the connection's peer gave (RFC 8446 6.2). */
 static int note_outcome(struct connection *connection, struct attachment *home, int outcome, int who) {
     static const int counted[] = {POOL_DECLINED, POOL_RESUMED, POOL_WITHDRAWN};
     sslsession_pool *pools[POOLS_MOST];

@@ -1,12 +1,12 @@
-/* Which TLS 1.3 tickets this process has used, and which sessions a fatal alert withdrew. Both are found by the session's
- * identity, never its ticket, so that all copies share them, also one that is read from bytes later. The
+/* Which TLS 1.3 tickets this process has used, and which sessions a fatal alert withdrew. Both are found by the
+ * session's identity, never its ticket, so that all copies share them, also one that is read from bytes later. The
  * oldest is forgotten. */
 enum { USES_MOST = 65536, USE_BUCKETS = 16384, IDENTITY_SIZE = 32 };
 static sslsession_use *use_buckets[USE_BUCKETS], *oldest_use, *youngest_use;
 static int uses_known;
 
-/* The session's id, padded: random, or on a client with a ticket SHA-256 of the ticket, which is where OpenSSL keeps it.
- * Returns 0 for a session with neither, which is no session in particular. */
+/* The session's id, padded: random, or on a client with a ticket SHA-256 of the ticket, which is where OpenSSL keeps
+ * it. Returns 0 for a session with neither, which is no session in particular. */
 static int identify(const SSL_SESSION *session, unsigned char *identity) {
     unsigned int size = 0;
     const unsigned char *id = SSL_SESSION_get_id(session, &size);

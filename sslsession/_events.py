@@ -27,9 +27,10 @@ Task = Callable[[], object]
 EXIT_SECONDS = 2.0
 receivers: dict[int, Callable[[Any], list[Task]]] = {}
 """By kind: what is to be done for an event, told inside the ``section`` and done outside."""
-_lock = threading.Lock()
+_lock = threading.RLock()
 _inside = threading.local()
 _listener: threading.Thread | None = None
+_left_behind: list[object] = []
 
 
 @contextlib.contextmanager
@@ -41,15 +42,16 @@ def section() -> Iterator[None]:
     own is let in.
     """
     if getattr(_inside, "later", None) is not None:
-        yield
+        with _lock:
+            yield
         return
     later: list[Task] = []
-    with _lock:
-        _inside.later = later
-        try:
+    _inside.later = later
+    try:
+        with _lock:
             yield
-        finally:
-            _inside.later = None
+    finally:
+        _inside.later = None
     for task in later:
         task()
 
@@ -140,10 +142,15 @@ def _run() -> None:
         deliver_removals()
 
 
+def leave_behind(copies: object) -> None:
+    """In a child: forgets what a fork copied, and frees none of it: a lock of OpenSSL's may be held for ever there."""
+    _left_behind.append(copies)
+
+
 def _forget_after_fork() -> None:
     """What was queued before a fork is the parent's to deliver; the thread is the parent's too."""
     global _lock, _listener
-    _lock = threading.Lock()
+    _lock = threading.RLock()
     event = ffi.new("sslsession_event *")
     while lib.sslsession_next_event(event):
         pass  # freed by nobody: the parent may have held one of OpenSSL's locks at the fork

@@ -17,8 +17,8 @@ from typing import Any, Callable, NamedTuple
 
 from sslsession import _callbacks, _peers
 from sslsession._breaker import Breaker
+from sslsession._events import leave_behind
 from sslsession._lookups import Lookups
-from sslsession._near import leave_behind
 from sslsession.errors import StoreError
 from sslsession.session import Session
 

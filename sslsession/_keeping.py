@@ -13,7 +13,7 @@ import itertools
 import threading
 import time
 import weakref
-from collections import Counter
+from collections import Counter, deque
 from typing import TYPE_CHECKING, Any, Callable, NamedTuple
 
 from sslsession import _callbacks, _peers, handover
@@ -281,20 +281,28 @@ class Keeping:
     # Ending
 
     def export(self, store: Any, now: float) -> int:
-        """Moves what is near to another store; how many. What fails to be stored, and TLS 1.2 sessions, stay near."""
-        remaining, stay, done = self._emptied(), [], 0
+        """Moves what is near to another store; how many.
+
+        TLS 1.2 sessions stay near, and so does all else once the store fails, but for the ticket that it failed with:
+        that one may have arrived, and in two places it would be used twice.
+        """
+        remaining, stay, done = deque(self._emptied()), [], 0
         try:
             while remaining:
-                key, session = remaining[0]
+                key, session = remaining.popleft()
                 stored = self._stored_key(key, session)
                 if stored is None or not session.single_use:
                     stay.append((key, session))
                 if stored is not None:
                     value = _peers.pack(stored, session.to_bytes())
                     until, keep = self._until(session, now), self.limits.tickets_per_peer
-                    store.add(stored, value, expires_at=until, keep=keep)
+                    try:
+                        store.add(stored, value, expires_at=until, keep=keep)
+                    except BaseException:
+                        if session.single_use:
+                            self.count("dropped")
+                        raise
                     done += 1
-                remaining.pop(0)
         finally:
             for key, session in (*remaining, *stay):
                 self.put(key, session, now)

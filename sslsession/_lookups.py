@@ -23,6 +23,7 @@ class Lookups:
         # Garbage collection may run a finalizer inside of it that makes a connection.
         self._lock = threading.RLock()
         self._threads = self._busy = 0
+        self._closed = False
 
     def ask(self, look: Callable[[], Any], seconds: float, late: Callable[[Any], None]) -> tuple[bool, Any]:
         """What ``look`` returns, and whether that came in time; what comes later, ``late`` is given.
@@ -42,7 +43,7 @@ class Lookups:
                 late(found)
 
         with self._lock:
-            if self._busy >= self._threads and self._threads < THREADS_MOST:
+            if self._busy >= self._threads and self._threads < THREADS_MOST and not self._closed:
                 threading.Thread(target=self._work, name="sslsession-lookup", daemon=True).start()
                 self._threads += 1
             self._busy += 1
@@ -73,4 +74,4 @@ class Lookups:
         with self._lock:
             for _ in range(self._threads):
                 self._jobs.put(None)
-            self._threads = THREADS_MOST
+            self._closed = True

@@ -10,6 +10,7 @@ import threading
 from collections import OrderedDict
 from typing import NamedTuple
 
+from sslsession._events import leave_behind
 from sslsession._peers import SESSION, TICKETS
 from sslsession.session import Session
 
@@ -129,14 +130,6 @@ class Near:
         for shelf in self._shelves.values():
             leave_behind(shelf.tickets)
             shelf.tickets = []
-
-
-_left_behind: list[object] = []
-
-
-def leave_behind(tickets: object) -> None:
-    """Forgets what a fork copied, and frees none of it: a lock of OpenSSL's may be held for ever there."""
-    _left_behind.append(tickets)
 
 
 def _all(shelf: Shelf) -> list[Held]:

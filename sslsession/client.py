@@ -2,8 +2,8 @@
 
 Sessions come through OpenSSL's new-session callback, and go out as the handshake begins: OpenSSL says so (the info
 callback's HANDSHAKE_START) after it has cleared the connection and before it builds the ClientHello, whoever drives the
-handshake, so nothing of ``ssl`` has to be wrapped. What may be offered is decided in ``resumption.py``; what is kept
-near is in ``_near.py``, and a store is asked through ``_far.py``.
+handshake, so nothing of ``ssl`` has to be wrapped. What may be offered is decided in ``resumption.py``; where sessions
+are kept, in ``_keeping.py``; C answers by itself where it can (``unasked.c``), and asks ``_asked.py`` otherwise.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from math import inf
 from types import TracebackType
 from typing import Any, Callable, NamedTuple
 
-from sslsession import _borrow, _keeping, _peers
+from sslsession import _borrow, _keeping, _peers, handover
 from sslsession._asked import Asked
 from sslsession._attachment import Attachment, User
 from sslsession._keeping import Keeping, Limits
@@ -27,9 +27,7 @@ from sslsession.errors import InvalidSession, SessionError, SessionExpired, Sess
 from sslsession.resumption import Reason, canonical_name
 from sslsession.session import Session
 
-COUNTED = (
-    "kept offered resumed declined hits store_hits misses expired refused withdrawn stored store_errors dropped"
-).split()
+COUNTED = (*_keeping.COUNTED, "store_hits", "stored", "store_errors")
 _caches: weakref.WeakSet[ClientSessionCache] = weakref.WeakSet()
 
 
@@ -151,10 +149,7 @@ class ClientSessionCache:
         offered, as :func:`set_session` does. Errors: ``TypeError``, ``ValueError``; :class:`InvalidSession` where it
         cannot be resumed; :class:`SessionExpired`; :class:`SessionMismatch` for a session of another name.
         """
-        if not isinstance(session, Session):
-            raise TypeError(
-                f"a sslsession.Session is needed, not {type(session).__name__}: see get_session(conn)"
-            )
+        handover.need_session(session)
         peer, now = _peers.named_peer(host, port), self._clock()
         if not session.is_resumable:
             raise InvalidSession(f"{Reason.NOT_RESUMABLE}. Take it after a first read.")
@@ -188,7 +183,7 @@ class ClientSessionCache:
                 if not self._keeping.holds(key):
                     fetch = functools.partial(self._keeping.fetch, key, native, now)
                     session = await loop.run_in_executor(None, fetch)
-                    if session is not None:
+                    if session is not None and session.single_use:
                         self._keeping.put(key, session, now)
                 found = found or self._keeping.holds(key)
         return found

@@ -53,6 +53,15 @@ def get_session(conn: Any) -> Session | None:
     return Session._captured(native, getattr(borrowed.owner, "server_hostname", None))
 
 
+def need_session(what: object) -> None:
+    """``TypeError`` where this is no Session; it names the module too, for ssl has a class of that name."""
+    if not isinstance(what, Session):
+        kind = type(what)
+        raise TypeError(
+            f"a sslsession.Session is needed, not {kind.__module__}.{kind.__name__}: see get_session(conn)"
+        )
+
+
 def set_session(conn: Any, session: Session, *, force: bool = False) -> None:
     """Offers a session on a client's connection whose handshake has not begun.
 
@@ -67,11 +76,7 @@ def set_session(conn: Any, session: Session, *, force: bool = False) -> None:
     hold here; :class:`SessionExpired` past its lifetime, for a TLS 1.3 ticket that was used, and after a fatal alert;
     :class:`InvalidSession` where it cannot be resumed.
     """
-    kind = type(session)
-    if not issubclass(kind, Session):
-        raise TypeError(
-            f"a sslsession.Session is needed, not {kind.__module__}.{kind.__name__}: see get_session(conn)"
-        )
+    need_session(session)
     borrowed = _borrow.borrow(conn)
     handle = borrowed.ssl
     now = int(time.time())

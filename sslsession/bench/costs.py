@@ -20,6 +20,8 @@ KEY_SIZE, VALUE_SIZE = 64, 133
 FEW = 1000
 BATCH, ROUNDS = 200, 25
 SOON = 3600.0
+PATIENCE = 10.0
+"""Seconds for a store's answer: a slow one is to be measured, not refused."""
 
 
 class Cost(NamedTuple):
@@ -101,7 +103,7 @@ def _redis(url: str) -> Iterator[Cost]:
     prefix = "sslsession-bench:"
     client = redis.Redis.from_url(url)
     ratios = []
-    with RedisStore(url, insecure=True, prefix=prefix) as store:
+    with RedisStore(url, insecure=True, prefix=prefix, timeout=PATIENCE) as store:
         client.set(prefix + "bare", bytes(VALUE_SIZE), ex=int(SOON))
         calls: dict[str, Callable[[bytes], object]] = {
             "take": store.take,
