@@ -50,7 +50,7 @@ void SSL_CTX_free(SSL_CTX *); // C
 void *SSL_SESSION_get_ex_data(const SSL_SESSION *, int); // C
 int SSL_SESSION_set_ex_data(SSL_SESSION *, int, void *); // C
 unsigned long ERR_get_error(void);
-unsigned long ERR_peek_last_error(void);
+unsigned long ERR_peek_last_error(void); // C
 void ERR_clear_error(void);
 int ERR_set_mark(void);
 int ERR_pop_to_mark(void);
@@ -59,27 +59,26 @@ void CRYPTO_free(void *, const char *, int); // C
 
 /* The session of a connection, and the sessions of a context */
 SSL_SESSION *SSL_get_session(const SSL *);
-SSL_SESSION *SSL_get1_session(SSL *);
+SSL_SESSION *SSL_get1_session(SSL *); // C
 int SSL_set_session(SSL *, SSL_SESSION *);
 int SSL_session_reused(const SSL *);
 int SSL_new_session_ticket(SSL *); // 3.0
 int SSL_renegotiate(SSL *);
 uint64_t SSL_set_options(SSL *, uint64_t);
 int SSL_key_update(SSL *, int);
-int SSL_CTX_remove_session(SSL_CTX *, SSL_SESSION *);
-void SSL_CTX_flush_sessions(SSL_CTX *, long);
+int SSL_CTX_remove_session(SSL_CTX *, SSL_SESSION *); // C
 int SSL_set_session_id_context(SSL *, const unsigned char *, unsigned int); // C
-long SSL_ctrl(SSL *, int, long, void *);
+long SSL_ctrl(SSL *, int, long, void *); // C
 long SSL_CTX_ctrl(SSL_CTX *, int, long, void *);
 long SSL_callback_ctrl(SSL *, int, generic_cb); // C
-void SSL_CTX_sess_set_new_cb(SSL_CTX *, new_session_cb);
-void SSL_CTX_sess_set_remove_cb(SSL_CTX *, remove_session_cb);
-void SSL_CTX_sess_set_get_cb(SSL_CTX *, get_session_cb);
-new_session_cb SSL_CTX_sess_get_new_cb(SSL_CTX *);
-remove_session_cb SSL_CTX_sess_get_remove_cb(SSL_CTX *);
-get_session_cb SSL_CTX_sess_get_get_cb(SSL_CTX *);
-void SSL_CTX_set_info_callback(SSL_CTX *, info_cb);
-info_cb SSL_CTX_get_info_callback(SSL_CTX *);
+void SSL_CTX_sess_set_new_cb(SSL_CTX *, new_session_cb); // C
+void SSL_CTX_sess_set_remove_cb(SSL_CTX *, remove_session_cb); // C
+void SSL_CTX_sess_set_get_cb(SSL_CTX *, get_session_cb); // C
+new_session_cb SSL_CTX_sess_get_new_cb(SSL_CTX *); // C
+remove_session_cb SSL_CTX_sess_get_remove_cb(SSL_CTX *); // C
+get_session_cb SSL_CTX_sess_get_get_cb(SSL_CTX *); // C
+void SSL_CTX_set_info_callback(SSL_CTX *, info_cb); // C
+info_cb SSL_CTX_get_info_callback(SSL_CTX *); // C
 void SSL_set_info_callback(SSL *, info_cb); // C
 info_cb SSL_get_info_callback(const SSL *); // C
 

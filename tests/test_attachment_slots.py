@@ -18,6 +18,7 @@ from helpers.openssl_calls import (
     cache_mode,
     flush,
     lasting_callback,
+    openssl,
     set_cache_mode,
     slots,
 )
@@ -102,7 +103,7 @@ def test_a_callback_that_took_the_session_keeps_its_reference(
         return 1
 
     callback = lasting_callback("new_session_cb", keep)
-    lib.SSL_CTX_sess_set_new_cb(context_pointer(server), callback)
+    openssl.SSL_CTX_sess_set_new_cb(context_pointer(server), callback)
     with hooks_on(server, "new"):
         connect(client, server).close()
     flush(server)
@@ -126,7 +127,7 @@ def test_a_get_callback_set_before_answers_where_the_hook_does_not(
         return lib.SSL_SESSION_dup(kept[-1]._pointer)
 
     callback = lasting_callback("get_session_cb", get)
-    lib.SSL_CTX_sess_set_get_cb(context_pointer(server), callback)
+    openssl.SSL_CTX_sess_set_get_cb(context_pointer(server), callback)
     assert session is not None
     with hooks_on(server, "get"):
         again = connect(client, server, prepare=lambda conn: sslsession.set_session(conn, session))
@@ -151,14 +152,14 @@ def test_the_cache_mode_is_restored(client: ssl.SSLContext, server: ssl.SSLConte
 def test_another_library_that_came_after_us_stays(client: ssl.SSLContext, server: ssl.SSLContext) -> None:
     seen: list[str] = []
     hooks = hooks_on(server, "new", call=lambda *_: seen.append("ours"))
-    ours = lib.SSL_CTX_sess_get_new_cb(context_pointer(server))
+    ours = openssl.SSL_CTX_sess_get_new_cb(context_pointer(server))
 
     def chained(handle: Any, pointer: Any) -> int:
         seen.append("theirs")
         return int(ffi.cast("new_session_cb", ours)(handle, pointer))
 
     theirs = lasting_callback("new_session_cb", chained)
-    lib.SSL_CTX_sess_set_new_cb(context_pointer(server), theirs)
+    openssl.SSL_CTX_sess_set_new_cb(context_pointer(server), theirs)
     connect(client, server).close()
     assert set(seen) == {"theirs", "ours"}
     hooks.close()

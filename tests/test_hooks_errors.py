@@ -14,7 +14,7 @@ import sslsession
 from helpers.certs import Authority, Identity
 from helpers.child_contexts import arguments
 from helpers.children import run_python
-from helpers.openssl_calls import Unraisables, cached, flush
+from helpers.openssl_calls import Unraisables, cached, flush, openssl
 from helpers.peers import Pair, SocketPair, client_context, connect, server_context
 from sslsession._callbacks import callback_errors
 from sslsession._libssl import ffi, lib
@@ -211,7 +211,7 @@ def test_without_a_caller_of_ours_a_renegotiation_reports(ca: Authority, server_
 
 def left_an_error() -> None:
     lib.d2i_X509(ffi.NULL, ffi.new("unsigned char **", ffi.from_buffer(b"\0\0")), 2)
-    assert lib.ERR_peek_last_error()
+    assert openssl.ERR_peek_last_error()
 
 
 @pytest.mark.parametrize("side", ["client", "server"])
@@ -247,7 +247,7 @@ def test_our_own_calls_leave_nothing_in_openssl_s_error_queue(
     pair = connect(client, server_context(server_identity))
     for conn in (pair.server, pair.client):
         assert sslsession.get_session(conn) is not None
-        assert not lib.ERR_peek_last_error()
+        assert not openssl.ERR_peek_last_error()
         with pytest.raises(ssl.SSLWantReadError):
             conn.read(1)
     session = sslsession.get_session(pair.client)
@@ -255,7 +255,7 @@ def test_our_own_calls_leave_nothing_in_openssl_s_error_queue(
     sslsession.SessionHooks(client).close()
     fresh = Pair(client, server_context(server_identity))
     sslsession.set_session(fresh.client, session)
-    assert not lib.ERR_peek_last_error()
+    assert not openssl.ERR_peek_last_error()
     pair.close()
 
 

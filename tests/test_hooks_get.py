@@ -17,12 +17,13 @@ from helpers.openssl_calls import (
     Unraisables,
     cached,
     flush,
+    openssl,
     set_cache_mode,
 )
 from helpers.peers import Pair, client_context, connect, server_context
 from sslsession import Session
 from sslsession._borrow import context_pointer
-from sslsession._libssl import ffi, lib
+from sslsession._libssl import ffi
 
 pytestmark = pytest.mark.binding
 
@@ -253,5 +254,5 @@ def cached_ids(server: ssl.SSLContext) -> set[bytes]:
     raw = RawCallbacks(server, "remove")
     flush(server)
     assert cached(server) == 0
-    lib.SSL_CTX_sess_set_remove_cb(context_pointer(server), ffi.NULL)
+    openssl.SSL_CTX_sess_set_remove_cb(context_pointer(server), ffi.NULL)
     return set(raw.sessions)

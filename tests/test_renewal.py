@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from helpers.certs import Identity
+from helpers.openssl_calls import openssl
 from helpers.peers import Pair, SocketPair, connect, server_context
 from helpers.sessions import handle, resumes, session_of
 from sslsession import (
@@ -43,7 +44,7 @@ def server(server_identity: Identity) -> ssl.SSLContext:
 
 
 def renegotiations(conn: Any) -> int:
-    return int(lib.SSL_ctrl(handle(conn), GET_NUM_RENEGOTIATIONS, 0, ffi.NULL))
+    return int(openssl.SSL_ctrl(handle(conn), GET_NUM_RENEGOTIATIONS, 0, ffi.NULL))
 
 
 @contextlib.contextmanager
@@ -142,7 +143,7 @@ class TestRenegotiate:
         pair = connect(client12, server)
         with pytest.raises(SessionError, match="no renegotiation"):
             renegotiate(pair.client)
-        assert lib.ERR_peek_last_error() == 0
+        assert openssl.ERR_peek_last_error() == 0
         pair.exchange(b"still alive")
         pair.close()
 

@@ -12,10 +12,10 @@ import pytest
 from helpers.certs import Authority, Identity
 from helpers.damage import HEADER, body_of, enveloped, mutated, read_or_refuse, touch
 from helpers.memory_use import growth, needs_statm
+from helpers.openssl_calls import openssl
 from helpers.peers import client_context, connect, server_context
 from helpers.sessions import TIME_TAG, session_of, take, values, with_integer
 from sslsession import InvalidSession, Session, SessionError
-from sslsession._libssl import lib
 
 pytestmark = pytest.mark.binding
 VALUES = [None, True, 7, -1, 2**70, b"x", "text", (), {}]
@@ -77,7 +77,7 @@ class TestDer:
         for length in range(len(der)):
             with pytest.raises(InvalidSession, match="no session in DER"):
                 Session.from_der(der[:length])
-        assert lib.ERR_peek_last_error() == 0
+        assert openssl.ERR_peek_last_error() == 0
 
     def test_fact_28_bytes_after_it(self, session: Session) -> None:
         for count in (1, 2, 1000):

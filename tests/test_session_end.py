@@ -12,7 +12,7 @@ import pytest
 
 import sslsession
 from helpers.certs import Authority, Identity
-from helpers.openssl_calls import RawCallbacks
+from helpers.openssl_calls import RawCallbacks, openssl
 from helpers.peers import EchoServer, Pair, client_context, connect, dial, server_context
 from helpers.sessions import (
     aged,
@@ -46,7 +46,7 @@ def dropping_keeps(ca: Authority, server_identity: Identity) -> bool:
 @contextlib.contextmanager
 def openssls_own(pair: Pair) -> Any:
     """The `SSL_SESSION *` of the client itself, with a reference."""
-    pointer = lib.SSL_get1_session(handle(pair.client))
+    pointer = openssl.SSL_get1_session(handle(pair.client))
     try:
         yield pointer
     finally:
@@ -259,12 +259,12 @@ def test_fact_17_what_openssl_flushes_is_not_resumable_and_stays_readable(
     server = server_context(server_identity, session_tickets=False)
     pair = connect(client, server)
     session = session_of(pair.server)
-    pointer = lib.SSL_get1_session(handle(pair.server))
+    pointer = openssl.SSL_get1_session(handle(pair.server))
     pair.close()
     made_at, ctx = session.time, context_handle(server)
-    lib.SSL_CTX_flush_sessions(ctx, made_at + session.timeout)
+    openssl.SSL_CTX_flush_sessions(ctx, made_at + session.timeout)
     assert lib.SSL_SESSION_is_resumable(pointer)
-    lib.SSL_CTX_flush_sessions(ctx, made_at + session.timeout + 1)
+    openssl.SSL_CTX_flush_sessions(ctx, made_at + session.timeout + 1)
     assert not lib.SSL_SESSION_is_resumable(pointer)
     length = ffi.new("unsigned int *")
     assert bytes(ffi.buffer(lib.SSL_SESSION_get_id(pointer, length), length[0])) == session.id

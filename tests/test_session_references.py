@@ -11,6 +11,7 @@ import pytest
 import sslsession
 from helpers.certs import Authority, Identity
 from helpers.memory_use import growth, needs_statm
+from helpers.openssl_calls import openssl
 from helpers.peers import Pair, SocketPair, client_context, connect, server_context
 from helpers.sessions import (
     FIELDS,
@@ -88,8 +89,8 @@ def test_fact_03_a_session_outlives_its_connection_and_its_contexts(
     pair = connect(client, server)
     sessions = [session_of(pair.client), session_of(pair.server)]
     before = [values(session) for session in sessions]
-    lib.SSL_CTX_flush_sessions(context_handle(client), 2**31)
-    lib.SSL_CTX_flush_sessions(context_handle(server), 2**31)
+    openssl.SSL_CTX_flush_sessions(context_handle(client), 2**31)
+    openssl.SSL_CTX_flush_sessions(context_handle(server), 2**31)
     assert [values(session) for session in sessions] == before
     pair.drop()
     del pair, client, server

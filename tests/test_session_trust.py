@@ -8,7 +8,7 @@ import pytest
 
 import sslsession
 from helpers.certs import Authority, Identity
-from helpers.openssl_calls import unbound
+from helpers.openssl_calls import openssl, unbound
 from helpers.peers import Pair, client_context, connect, server_context
 from helpers.sessions import (
     VERIFY_RESULT_TAG,
@@ -207,7 +207,7 @@ class TestVerifyAgain:
         holds = lib.sslsession_verify_again(
             handle(conn), leaf, ffi.NULL, error, ffi.new("sslsession_trust *")
         )
-        assert lib.ERR_peek_last_error() == 0, "nothing stays in OpenSSL's queue of errors"
+        assert openssl.ERR_peek_last_error() == 0, "nothing stays in OpenSSL's queue of errors"
         assert bool(holds) is (error[0] == 0)
         return int(error[0])
 

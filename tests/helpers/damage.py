@@ -7,9 +7,9 @@ import random
 import struct
 from collections.abc import Callable, Iterator
 
+from helpers.openssl_calls import openssl
 from helpers.sessions import values
 from sslsession import InvalidSession, Session
-from sslsession._libssl import lib
 
 HEADER = struct.Struct(">4sBII")
 MUTATIONS = 2_000
@@ -60,4 +60,4 @@ def read_or_refuse(read: Callable[[bytes], Session], data: bytes) -> None:
         touch(read(data))
     except InvalidSession:
         pass
-    assert lib.ERR_peek_last_error() == 0, "nothing stays in OpenSSL's queue of errors"
+    assert openssl.ERR_peek_last_error() == 0, "nothing stays in OpenSSL's queue of errors"

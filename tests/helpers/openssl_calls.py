@@ -7,7 +7,7 @@ import ssl
 import sys
 from collections.abc import Callable
 from types import TracebackType
-from typing import Any
+from typing import Any, ClassVar
 
 from sslsession import _libssl
 from sslsession._borrow import borrow, context_pointer
@@ -16,6 +16,36 @@ from sslsession._libssl import ffi, lib
 SESS_NUMBER, SET_CACHE_SIZE, SET_CACHE_MODE, GET_CACHE_MODE = 20, 42, 44, 45
 CACHE_OFF, CACHE_CLIENT, CACHE_SERVER, NO_INTERNAL_STORE = 0x000, 0x001, 0x002, 0x200
 FAR_FUTURE = 2**31 - 1
+
+
+class OpenSSL:
+    """Functions of the interpreter's OpenSSL that the library's Python is not shown, by their names."""
+
+    _TYPES: ClassVar = {
+        "ERR_peek_last_error": "unsigned long(*)(void)",
+        "SSL_CTX_flush_sessions": "void(*)(SSL_CTX *, long)",
+        "SSL_CTX_get_info_callback": "info_cb(*)(SSL_CTX *)",
+        "SSL_CTX_remove_session": "int(*)(SSL_CTX *, SSL_SESSION *)",
+        "SSL_CTX_sess_get_get_cb": "get_session_cb(*)(SSL_CTX *)",
+        "SSL_CTX_sess_get_new_cb": "new_session_cb(*)(SSL_CTX *)",
+        "SSL_CTX_sess_get_remove_cb": "remove_session_cb(*)(SSL_CTX *)",
+        "SSL_CTX_sess_set_get_cb": "void(*)(SSL_CTX *, get_session_cb)",
+        "SSL_CTX_sess_set_new_cb": "void(*)(SSL_CTX *, new_session_cb)",
+        "SSL_CTX_sess_set_remove_cb": "void(*)(SSL_CTX *, remove_session_cb)",
+        "SSL_CTX_set_info_callback": "void(*)(SSL_CTX *, info_cb)",
+        "SSL_ctrl": "long(*)(SSL *, int, long, void *)",
+        "SSL_get1_session": "SSL_SESSION *(*)(SSL *)",
+    }
+
+    def __getattr__(self, name: str) -> Any:
+        function = getattr(ctypes.CDLL(_libssl.path_of()), name)
+        address = ctypes.cast(function, ctypes.c_void_p).value
+        found = ffi.cast(self._TYPES[name], address)
+        setattr(self, name, found)
+        return found
+
+
+openssl = OpenSSL()
 
 
 def cached(ctx: ssl.SSLContext) -> int:
@@ -40,12 +70,12 @@ def set_cache_size(ctx: ssl.SSLContext, size: int) -> None:
 
 def flush(ctx: ssl.SSLContext, now: int = FAR_FUTURE) -> None:
     """Remove what has expired at `now` (epoch seconds) from the internal cache: all of it, unless given."""
-    lib.SSL_CTX_flush_sessions(context_pointer(ctx), now)
+    openssl.SSL_CTX_flush_sessions(context_pointer(ctx), now)
 
 
 def remove_from_cache(ctx: ssl.SSLContext, conn: ssl.SSLSocket | ssl.SSLObject) -> None:
     """Remove a connection's session from the internal cache of `ctx`."""
-    lib.SSL_CTX_remove_session(context_pointer(ctx), lib.SSL_get_session(borrow(conn).ssl))
+    openssl.SSL_CTX_remove_session(context_pointer(ctx), lib.SSL_get_session(borrow(conn).ssl))
 
 
 def session_id(pointer: Any) -> bytes:
@@ -87,7 +117,7 @@ class RawCallbacks:
         )
         self.handles[name] = lasting_callback(kind, getattr(self, f"_{name}"))
         setter = "SSL_CTX_set_info_callback" if name == "info" else f"SSL_CTX_sess_set_{name}_cb"
-        getattr(lib, setter)(context_pointer(ctx), self.handles[name])
+        getattr(openssl, setter)(context_pointer(ctx), self.handles[name])
 
     def _new(self, handle: Any, pointer: Any) -> int:
         self._saw("new", pointer)
@@ -115,10 +145,10 @@ def slots(ctx: ssl.SSLContext) -> dict[str, Any]:
     """What stands in each callback slot of `ctx` now, as pointers."""
     pointer = context_pointer(ctx)
     return {
-        "new": lib.SSL_CTX_sess_get_new_cb(pointer),
-        "remove": lib.SSL_CTX_sess_get_remove_cb(pointer),
-        "get": lib.SSL_CTX_sess_get_get_cb(pointer),
-        "info": lib.SSL_CTX_get_info_callback(pointer),
+        "new": openssl.SSL_CTX_sess_get_new_cb(pointer),
+        "remove": openssl.SSL_CTX_sess_get_remove_cb(pointer),
+        "get": openssl.SSL_CTX_sess_get_get_cb(pointer),
+        "info": openssl.SSL_CTX_get_info_callback(pointer),
     }
 
 
