@@ -70,8 +70,9 @@ static void on_remove(SSL_CTX *ctx, SSL_SESSION *session) {
         previous(ctx, session);
 }
 
-/* Takes one slot or gives it back. One that another library has taken over since is `buried`: ours may still be called
- * through theirs, so taking it again could make the two call each other for ever. */
+/* Takes one slot or gives it back. What stood in it stays known: another thread may be on its way into ours. One that
+ * another library has taken over since is `buried`: ours may still be called through theirs, so taking it again could
+ * make the two call each other for ever. */
 #define MOVE(bit, slot, kind, getter, setter, ours)                                                                  \
     if (changed & (bit)) {                                                                                           \
         kind current = getter(ctx);                                                                                  \
@@ -82,7 +83,6 @@ static void on_remove(SSL_CTX *ctx, SSL_SESSION *session) {
             setter(ctx, ours);                                                                                       \
         } else if (!(slots & (bit)) && current == ours) {                                                            \
             setter(ctx, attachment->slot);                                                                           \
-            attachment->slot = NULL;                                                                                 \
         } else if (!(slots & (bit))) {                                                                               \
             attachment->buried |= (bit);                                                                             \
         }                                                                                                            \

@@ -23,6 +23,7 @@ from helpers.openssl_calls import (
     slots,
 )
 from helpers.peers import client_context, connect, server_context
+from helpers.sessions import handle
 from sslsession._borrow import context_pointer
 from sslsession._libssl import ffi, lib
 
@@ -147,6 +148,19 @@ def test_the_cache_mode_is_restored(client: ssl.SSLContext, server: ssl.SSLConte
         assert cache_mode(ctx) == mode
         with hooks_on(ctx, "remove", "get"):
             assert cache_mode(ctx) == mode
+
+
+def test_a_thread_that_was_on_its_way_into_ours_finds_theirs(
+    client: ssl.SSLContext, server: ssl.SSLContext
+) -> None:
+    raw = RawCallbacks(server, "new")
+    with hooks_on(server, "new"):
+        ours = openssl.SSL_CTX_sess_get_new_cb(context_pointer(server))
+    pair = connect(client, server)
+    before = raw.calls.count("new")
+    ours(handle(pair.server), lib.SSL_get_session(handle(pair.server)))
+    assert raw.calls.count("new") == before + 1
+    pair.close()
 
 
 def test_another_library_that_came_after_us_stays(client: ssl.SSLContext, server: ssl.SSLContext) -> None:

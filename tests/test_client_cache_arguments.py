@@ -19,8 +19,9 @@ from sslsession import (
     SessionError,
     StoreError,
     UnsupportedError,
+    stores,
 )
-from sslsession.stores import EncryptedStore, MemoryStore
+from sslsession.stores import MemoryStore
 
 pytestmark = pytest.mark.binding
 HOUR = 3600
@@ -93,7 +94,8 @@ class TestConstructor:
     def test_a_store_that_was_handed_over_stays_open(
         self, client: ssl.SSLContext, server: ssl.SSLContext
     ) -> None:
-        store = EncryptedStore(MemoryStore(), "x" * 32)
+        pytest.importorskip("cryptography")
+        store = stores.EncryptedStore(MemoryStore(), "x" * 32)
         with ClientSessionCache(store) as cache:
             cache.attach(client)
             visit(client, server)

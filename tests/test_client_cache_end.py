@@ -16,8 +16,8 @@ from helpers.clients import Home, entries, eventually, not_offered, visit
 from helpers.openssl_calls import CACHE_OFF, Unraisables, set_cache_mode
 from helpers.peers import client_context, connect, server_context
 from helpers.sessions import die_of_a_fatal_alert, take
-from sslsession import ClientSessionCache, Session, StoreError
-from sslsession.stores import EncryptedStore, MemoryStore, SQLiteStore
+from sslsession import ClientSessionCache, Session, StoreError, stores
+from sslsession.stores import MemoryStore, SQLiteStore
 
 pytestmark = pytest.mark.binding
 KEYS = {
@@ -206,7 +206,8 @@ class TestExport:
         home.close()
 
     def test_into_a_sealed_store(self, client: ssl.SSLContext, server: ssl.SSLContext) -> None:
-        home, store = Home(), EncryptedStore(MemoryStore(), "x" * 32)
+        pytest.importorskip("cryptography")
+        home, store = Home(), stores.EncryptedStore(MemoryStore(), "x" * 32)
         home.visit(client, server)
         home.cache.export_to(store)
         home.close()
