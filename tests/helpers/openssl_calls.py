@@ -37,12 +37,16 @@ class OpenSSL:
         "SSL_get1_session": "SSL_SESSION *(*)(SSL *)",
     }
 
+    def __init__(self) -> None:
+        # Now, and not as they are called: in a child of a fork the loader's lock may be held for ever.
+        library = ctypes.CDLL(_libssl.path_of()) if _libssl.problem is None else None
+        for name, kind in self._TYPES.items():
+            if hasattr(library, name):
+                address = ctypes.cast(getattr(library, name), ctypes.c_void_p).value
+                setattr(self, name, ffi.cast(kind, address))
+
     def __getattr__(self, name: str) -> Any:
-        function = getattr(ctypes.CDLL(_libssl.path_of()), name)
-        address = ctypes.cast(function, ctypes.c_void_p).value
-        found = ffi.cast(self._TYPES[name], address)
-        setattr(self, name, found)
-        return found
+        raise AttributeError(f"this OpenSSL has no {name}, or its type is not known here")
 
 
 openssl = OpenSSL()
