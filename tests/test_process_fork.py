@@ -125,6 +125,7 @@ def test_a_child_of_a_busy_process_is_not_stuck(ca: Authority, server_identity: 
         ca,
         server_identity,
         """
+make_one()  # OpenSSL has now loaded what it needs: where it is loading at the fork, it stands still in the child
 stop = threading.Event()
 
 def busy():
