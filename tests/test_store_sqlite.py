@@ -153,6 +153,32 @@ def takers(path, processes):
             child.stdout.close()
 
 
+@forks
+def test_many_processes_may_open_a_new_file_at_once(tmp_path):
+    """SQLite refuses WAL mode to one of two that set it at the same moment, however long it could have waited."""
+    run_python(
+        """
+        import os, sys, time
+        from sslsession.stores import SQLiteStore
+
+        def open_it(path, at):
+            while time.time() < at:
+                pass
+            SQLiteStore(path).close()
+
+        for number in range(40):
+            at, children = time.time() + 0.02, []
+            for _ in range(6):
+                children.append(os.fork())
+                if not children[-1]:
+                    open_it(f"{sys.argv[1]}/{number}/store.db", at)
+                    os._exit(0)
+            assert not any([os.waitpid(child, 0)[1] for child in children]), number
+        """,
+        args=[tmp_path],
+    )
+
+
 @pytest.mark.parametrize(
     ("processes", "tickets"), [(4, 400), pytest.param(32, 10_000, marks=pytest.mark.soak)]
 )

@@ -225,7 +225,7 @@ class SQLiteStore(Store):
         if (ask("application_id"), ask("user_version"), ask("schema_version")) == (0, 0, 0):
             # Empty. Of several processes that find it so, one is the first; WAL mode cannot be set in a transaction.
             deadline = time.monotonic() + SETUP_TIMEOUT
-            while ask("journal_mode = WAL") != "wal":
+            while not _has_wal(connection):
                 if time.monotonic() > deadline:
                     raise StoreError(f"{self._path}: no WAL mode here; is it on a network file system?")
             with _transaction(connection):
@@ -243,6 +243,17 @@ class SQLiteStore(Store):
         connection.execute("PRAGMA secure_delete = ON")  # what was taken is not left in the file
         connection.execute("PRAGMA trusted_schema = OFF")
         connection.execute(f"PRAGMA busy_timeout = {max(1, round(self.timeout * 1000))}")
+
+
+def _has_wal(connection: sqlite3.Connection) -> bool:
+    """Whether WAL mode could be set. Of two that set it at once SQLite refuses one, without waiting."""
+    try:
+        mode: str = connection.execute("PRAGMA journal_mode = WAL").fetchone()[0]
+    except sqlite3.OperationalError as error:
+        if "locked" not in str(error):
+            raise
+        return False
+    return mode == "wal"
 
 
 def _first(rows: list[Any]) -> bytes | None:
