@@ -2,7 +2,7 @@
  * connection's record on an SSL, and on an SSL_SESSION its ticket's use and whether its removal was reported. Never a
  * table keyed by address: the address of a dead SSL_CTX is the next one's. */
 enum { EX_SSL, EX_SSL_CTX, EX_SSL_SESSION };
-enum { WANT_NEW = 1, WANT_REMOVE = 2, WANT_GET = 4, WANT_OFFER = 8, SLOT_INFO = 16, WANT_POOL = 32 };
+enum { WANT_NEW = 1, WANT_REMOVE = 2, WANT_GET = 4, WANT_OFFER = 8, SLOT_INFO = 16, WANT_POOL = 32, WANT_SERVE = 64, WANT_STORE = 128 };
 enum { POOLS_MOST = 8 };
 
 enum { SUITES_MOST = 128 };
@@ -24,6 +24,12 @@ struct attachment {
     get_session_cb previous_get;
     info_cb previous_info;
     sslsession_pool *pools[POOLS_MOST];
+    sslsession_ring *ring;
+    sslsession_server *server;
+    int trust_known;
+    int trust_objects;
+    uint64_t trust_epoch;
+    unsigned char trust_digest[32];
 };
 
 struct connection {
@@ -46,6 +52,7 @@ struct connection {
     int64_t earned_until;
     OPENSSL_STACK *chain;
     char *peer;
+    struct served *served;
     sslsession_policy policy;
 };
 
@@ -66,6 +73,9 @@ static void sslsession_chain_free(OPENSSL_STACK *chain) {
 }
 
 static void leave_pools(struct attachment *);
+static void leave_ring(struct attachment *);
+static void sslsession_server_free(sslsession_server *);
+static void free_served(struct served *);
 
 static void free_attachment(void *parent, void *held, CRYPTO_EX_DATA *data, int index, long argl, void *argp) {
     struct attachment *attachment = held;
@@ -75,6 +85,8 @@ static void free_attachment(void *parent, void *held, CRYPTO_EX_DATA *data, int 
     if (attachment->heard_of)
         push_event(EVENT_CONTEXT_GONE, attachment->id, NULL);
     leave_pools(attachment);
+    leave_ring(attachment);
+    sslsession_server_free(attachment->server);
     free(attachment);
 }
 
@@ -87,6 +99,7 @@ static void free_connection(void *parent, void *held, CRYPTO_EX_DATA *data, int 
     if (connection->home != NULL)
         SSL_CTX_free(connection->home->ctx);
     free(connection->peer);
+    free_served(connection->served);
     free(connection);
 }
 

@@ -17,6 +17,7 @@ enum {
     GROUPS_MOST = 64,
     SERVERNAME_MOST = 255,
     VERIFY_PEER = 1,
+    VERIFY_FAIL_IF_NO_PEER_CERT = 2,
     CERTIFICATE_UNKNOWN = -1 /* equal to no other, nor to none */
 };
 #define OP_NO_ENCRYPT_THEN_MAC (UINT64_C(1) << 19)

@@ -32,6 +32,10 @@ SOURCES = (
     "pools.c",
     "peers.c",
     "unasked.c",
+    "ring.c",
+    "binding.c",
+    "admission.c",
+    "shelved.c",
     "bench.c",
 )
 DECLARATION = re.compile(

@@ -22,6 +22,12 @@ typedef struct X509_VERIFY_PARAM_st X509_VERIFY_PARAM;
 typedef struct asn1_string_st ASN1_TIME;
 typedef struct evp_pkey_st EVP_PKEY;
 typedef struct evp_md_st EVP_MD;
+typedef struct evp_cipher_st EVP_CIPHER;
+typedef struct evp_cipher_ctx_st EVP_CIPHER_CTX;
+typedef struct evp_mac_ctx_st EVP_MAC_CTX;
+typedef struct engine_st ENGINE;
+typedef struct x509_object_st X509_OBJECT;
+typedef struct X509_crl_st X509_CRL;
 typedef struct stack_st OPENSSL_STACK;
 typedef struct crypto_ex_data_st CRYPTO_EX_DATA;
 
@@ -34,6 +40,10 @@ typedef void (*generic_cb)(void);
 typedef void (*ex_free_cb)(void *, void *, CRYPTO_EX_DATA *, int, long, void *);
 typedef int (*ex_dup_cb)(CRYPTO_EX_DATA *, const CRYPTO_EX_DATA *, void *, int, long, void *);
 typedef void (*sk_free_cb)(void *);
+typedef int (*client_hello_cb)(SSL *, int *, void *);
+typedef int (*generate_ticket_cb)(SSL *, void *);
+typedef int (*opened_ticket_cb)(SSL *, SSL_SESSION *, const unsigned char *, size_t, int, void *);
+typedef int (*ticket_key_cb)(SSL *, unsigned char *, unsigned char *, EVP_CIPHER_CTX *, EVP_MAC_CTX *, int);
 
 /* The library itself, and what hangs on its objects */
 unsigned long OpenSSL_version_num(void);
@@ -191,6 +201,32 @@ int EVP_MD_get_type(const EVP_MD *); // or EVP_MD_type
 int EVP_Digest(const void *, size_t, unsigned char *, unsigned int *, const EVP_MD *, void *); // C
 const char *OBJ_nid2sn(int);
 int OBJ_txt2nid(const char *);
+
+void OPENSSL_cleanse(void *, size_t); // C
+int RAND_bytes(unsigned char *, int); // C
+EVP_CIPHER *EVP_CIPHER_fetch(void *, const char *, const char *); // 3.0 C
+int EVP_EncryptInit_ex(EVP_CIPHER_CTX *, const EVP_CIPHER *, ENGINE *, const unsigned char *, const unsigned char *); // C
+int EVP_DecryptInit_ex(EVP_CIPHER_CTX *, const EVP_CIPHER *, ENGINE *, const unsigned char *, const unsigned char *); // C
+int EVP_MAC_init(EVP_MAC_CTX *, const unsigned char *, size_t, void *); // 3.0 C
+int X509_CRL_digest(const X509_CRL *, const EVP_MD *, unsigned char *, unsigned int *); // C
+int X509_STORE_lock(X509_STORE *); // C
+int X509_STORE_unlock(X509_STORE *); // C
+int X509_OBJECT_get_type(const X509_OBJECT *); // C
+X509 *X509_OBJECT_get0_X509(const X509_OBJECT *); // C
+X509_CRL *X509_OBJECT_get0_X509_CRL(X509_OBJECT *); // C
+
+/* A server's sessions and tickets */
+int SSL_CTX_set_tlsext_ticket_key_evp_cb(SSL_CTX *, ticket_key_cb); // 3.0 C
+int SSL_CTX_set_session_ticket_cb(SSL_CTX *, generate_ticket_cb, opened_ticket_cb, void *); // C
+void SSL_CTX_set_client_hello_cb(SSL_CTX *, client_hello_cb, void *); // C
+int SSL_client_hello_get0_ext(SSL *, unsigned int, const unsigned char **, size_t *); // C
+int SSL_SESSION_set1_ticket_appdata(SSL_SESSION *, const void *, size_t); // C
+long SSL_CTX_set_timeout(SSL_CTX *, long);
+long SSL_CTX_get_timeout(const SSL_CTX *);
+uint32_t SSL_get_max_early_data(const SSL *); // C
+void SSL_set_shutdown(SSL *, int); // C
+void SSL_set0_rbio(SSL *, BIO *); // C
+long BIO_ctrl(BIO *, int, long, void *); // C
 
 /* Stacks, and connections made in C (bench.c) */
 int OPENSSL_sk_num(const OPENSSL_STACK *);

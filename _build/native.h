@@ -166,5 +166,51 @@ int sslsession_weigh(SSL *, sslsession_pool *, sslsession_facts *, int64_t, int6
 extern "Python" void sslsession_py_peer(uint64_t, SSL *);
 extern "Python" void sslsession_py_hand_over(int, sslsession_facts *, const unsigned char *, size_t);
 
+/* ring.c: ticket keys that rotate. A key encrypts from a time on, and decrypts until another (epoch seconds). */
+enum { RING_KEYS_MOST = 64 };
+enum { RING_ISSUED, RING_OPENED, RING_RENEWED, RING_UNKNOWN, RING_EXPIRED, RING_COUNTS };
+typedef struct {
+    unsigned char name[16];
+    unsigned char cipher_key[32];
+    unsigned char mac_key[32];
+    int size;
+    int64_t encrypts_from;
+    int64_t decrypts_until;
+    int64_t issued;
+    int64_t opened;
+} sslsession_ticket_key;
+typedef struct sslsession_ring sslsession_ring;
+sslsession_ring *sslsession_ring_new(void);
+void sslsession_ring_free(sslsession_ring *);
+void sslsession_ring_set(sslsession_ring *, const sslsession_ticket_key *, int);
+int sslsession_ring_get(sslsession_ring *, sslsession_ticket_key *, int);
+void sslsession_ring_set_time(sslsession_ring *, int64_t);
+int64_t sslsession_ring_count(sslsession_ring *, int);
+int sslsession_ring_join(SSL_CTX *, sslsession_ring *);
+
+/* admission.c, shelved.c: what a server's sessions are bound to, whether they come from tickets or a store */
+enum { REVOKED_LINEAGE, REVOKED_ID, REVOKED_CERTIFICATE, REVOKED_NAME };
+enum { SERVER_RESUMED, SERVER_REFUSED, SERVER_EXPIRED, SERVER_REVOKED, SERVER_CUT, SERVER_DROPPED, SERVER_COUNTS };
+typedef struct {
+    int number;
+    int stores;
+    int64_t authentication_limit;
+    unsigned char context_id[32];
+} sslsession_server_settings;
+typedef struct {
+    int kind;
+    unsigned char digest[16];
+    int64_t at;
+} sslsession_revocation;
+typedef struct sslsession_server sslsession_server;
+sslsession_server *sslsession_server_new(const sslsession_server_settings *);
+void sslsession_server_free(sslsession_server *);
+int sslsession_server_join(SSL_CTX *, sslsession_server *);
+int sslsession_server_revoke(sslsession_server *, const sslsession_revocation *, int);
+void sslsession_server_set_time(sslsession_server *, int64_t);
+int64_t sslsession_server_count(sslsession_server *, int);
+extern "Python" void sslsession_py_shelve(int, const unsigned char *, int, const unsigned char *, int, int);
+extern "Python" int sslsession_py_unshelve(int, const unsigned char *, int, int, unsigned char *, int);
+
 /* bench.c: the same handshakes with no Python between them */
 int sslsession_bench(SSL_CTX *, SSL_CTX *, const char *, SSL_SESSION **, int, int, int *);

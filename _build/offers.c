@@ -5,6 +5,7 @@ enum {
     EXTENSION_ENCRYPT_THEN_MAC = 22,
     EXTENSION_SESSION_TICKET = 35,
     EXTENSION_PRE_SHARED_KEY = 41,
+    CB_LOOP = 0x01,
     CB_WRITE = 0x08,
     CB_HANDSHAKE_START = 0x10,
     CB_HANDSHAKE_DONE = 0x20,
@@ -20,6 +21,8 @@ enum {
 
 static int offer_unasked(SSL *, struct connection *, struct attachment *);
 static int note_outcome(struct connection *, struct attachment *, int, int);
+static int awaits_its_context(struct connection *);
+static void settle_the_context(SSL *, struct connection *);
 
 /* Hangs the ticket's use on a session: 1, or 0 where memory is out. */
 static int bind_use(SSL_SESSION *session) {
@@ -140,6 +143,8 @@ static void on_info(const SSL *borrowed, int where, int value) {
         if (connection != NULL)
             begin(ssl, connection);
         ERR_pop_to_mark();
+    } else if ((where & CB_LOOP) && connection != NULL && awaits_its_context(connection)) {
+        settle_the_context(ssl, connection);
     } else if ((where & CB_ALERT) && value >> 8 == ALERT_FATAL) {
         withdraw(ssl, connection, where & CB_WRITE);
     } else if ((where & CB_HANDSHAKE_DONE) && connection != NULL) {

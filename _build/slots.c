@@ -16,6 +16,8 @@ static int wanted(struct attachment *attachment, int what) {
 }
 
 static void keep_unasked(SSL *, SSL_SESSION *, struct attachment *);
+static void shelve(SSL *, SSL_SESSION *);
+static SSL_SESSION *unshelve(SSL *, const unsigned char *, int);
 
 static int on_new(SSL *ssl, SSL_SESSION *session) {
     struct attachment *attachment = attachment_for(ssl);
@@ -24,6 +26,11 @@ static int on_new(SSL *ssl, SSL_SESSION *session) {
     if (wanted(attachment, WANT_POOL)) {
         ERR_set_mark();
         keep_unasked(ssl, session, attachment);
+        ERR_pop_to_mark();
+    }
+    if (wanted(attachment, WANT_STORE)) {
+        ERR_set_mark();
+        shelve(ssl, session);
         ERR_pop_to_mark();
     }
     if (wanted(attachment, WANT_NEW)) {
@@ -44,6 +51,8 @@ static SSL_SESSION *on_get(SSL *ssl, const unsigned char *id, int length, int *c
         session = sslsession_py_get(attachment->id, ssl, id, length);
         left_python();
     }
+    if (session == NULL && wanted(attachment, WANT_STORE))
+        session = unshelve(ssl, id, length);
     if (session != NULL)
         *copy = 0;
     else if (previous != NULL)
@@ -92,7 +101,7 @@ static void on_remove(SSL_CTX *ctx, SSL_SESSION *session) {
  * where memory is out. */
 static int sslsession_watch(SSL_CTX *ctx, int wants) {
     struct attachment *attachment = make_attachment(ctx);
-    int slots = wants != 0 ? wants | SLOT_INFO | (wants & WANT_POOL ? WANT_NEW : 0) : 0, changed;
+    int slots = wants != 0 ? wants | SLOT_INFO | (wants & WANT_POOL ? WANT_NEW : 0) | (wants & WANT_STORE ? WANT_NEW | WANT_GET : 0) : 0, changed;
     if (attachment == NULL)
         return 0;
     lock();

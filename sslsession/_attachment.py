@@ -19,14 +19,17 @@ import weakref
 from typing import Any, Callable, Optional
 
 from sslsession import _borrow, _callbacks, _envelope, _events, _observing
-from sslsession._libssl import ffi, lib
+from sslsession._libssl import features, ffi, lib
 from sslsession.errors import SessionError, SessionMismatch
 from sslsession.session import Session
 
 WANT_NEW, WANT_REMOVE, WANT_GET, WANT_OFFER, WANT_POOL = 1, 2, 4, 8, 32
+WANT_SERVE, WANT_STORE = 64, 128
+EVP_KEY_CALLBACK = "SSL_CTX_set_tlsext_ticket_key_evp_cb"
 VERIFY_PEER, VERIFY_FAIL_IF_NO_PEER_CERT = 1, 2
 GET_CACHE_MODE, SET_CACHE_MODE = 45, 44
-CACHE_CLIENT, CACHE_SERVER, CACHE_NO_INTERNAL_STORE = 0x001, 0x002, 0x200
+CACHE_CLIENT, CACHE_SERVER, CACHE_NO_INTERNAL = 0x001, 0x002, 0x300
+CACHE_NO_INTERNAL_STORE = 0x200
 
 NewUser = Callable[[_borrow.Owner, Session], Optional[bool]]
 RemoveUser = Callable[[Optional[ssl.SSLContext], Session], None]
@@ -55,6 +58,12 @@ class User:
     outcome: OutcomeUser | None = None
     peer: PeerUser | None = None
     pool: Any = None
+    server: Any = None
+    """The rules of a server, an ``sslsession_server *``; those of who ``stores`` go before those of who does not."""
+    stores: bool = False
+    """Whether what OpenSSL would keep in its internal cache is kept by this user."""
+    ring: Any = None
+    """Ticket keys, an ``sslsession_ring *``."""
     holder: object = None
     """What lives as long as the context does, on this user's behalf."""
 
@@ -69,6 +78,8 @@ class User:
             | (WANT_REMOVE if self.remove is not None else 0)
             | (WANT_GET if self.get is not None else 0)
             | (WANT_POOL if self.pool is not None else WANT_OFFER if self.offer is not None else 0)
+            | (WANT_SERVE if self.server is not None else 0)
+            | (WANT_STORE if self.stores else 0)
         )
 
 
@@ -80,6 +91,7 @@ class Attachment:
         self.context = weakref.ref(context)
         self.users: tuple[User, ...] = ()
         self._cache_mode: int | None = None
+        self._served = (ffi.NULL, ffi.NULL)
         self._watch: _observing.Watch | None = None
 
     # Joining and leaving
@@ -136,23 +148,40 @@ class Attachment:
         for user in self.users:
             wants |= user.wants
         pointer = _borrow.context_pointer(context)
-        self._set_cache_mode(pointer, _borrow.protocol_of(context), bool(wants & (WANT_NEW | WANT_POOL)))
+        self._set_cache_mode(pointer, _borrow.protocol_of(context), wants)
         if wants & WANT_POOL and self._watch is None:
             self._watch = _observing.Watch(context)
         elif not wants & WANT_POOL and self._watch is not None:
             self._watch.end()
             self._watch = None
-        if not lib.sslsession_watch(pointer, wants):
+        if not lib.sslsession_watch(pointer, wants) or not self._serve(pointer):
             raise MemoryError("OpenSSL has no memory left for the context's attachment")
 
-    def _set_cache_mode(self, pointer: Any, protocol: int, wanted: bool) -> None:
-        """OpenSSL tells of new sessions only in the cache mode of its side; a client needs no cache inside OpenSSL."""
-        if wanted and self._cache_mode is None:
-            self._cache_mode = mode = lib.SSL_CTX_ctrl(pointer, GET_CACHE_MODE, 0, ffi.NULL)
+    def _serve(self, pointer: Any) -> bool:
+        """Tells C whose rules and ticket keys are in force."""
+        serving = sorted((user for user in self.users if user.server is not None), key=lambda user: user.stores)
+        server = serving[-1].server if serving else ffi.NULL
+        ring = next((user.ring for user in reversed(self.users) if user.ring is not None), ffi.NULL)
+        if (server, ring) == self._served:
+            return True
+        self._served = server, ring
+        joined = lib.sslsession_server_join(pointer, server)
+        return bool(joined and (not features.get(EVP_KEY_CALLBACK) or lib.sslsession_ring_join(pointer, ring)))
+
+    def _set_cache_mode(self, pointer: Any, protocol: int, wants: int) -> None:
+        """OpenSSL tells of new sessions only in the cache mode of its side.
+
+        A client needs no cache inside OpenSSL, nor does a server whose sessions are kept by somebody else.
+        """
+        wanted = bool(wants & (WANT_NEW | WANT_POOL | WANT_STORE))
+        if wanted:
+            if self._cache_mode is None:
+                self._cache_mode = lib.SSL_CTX_ctrl(pointer, GET_CACHE_MODE, 0, ffi.NULL)
+            mode = self._cache_mode
             if protocol == ssl.PROTOCOL_TLS_CLIENT:
                 mode |= CACHE_CLIENT | CACHE_NO_INTERNAL_STORE
             elif protocol == ssl.PROTOCOL_TLS_SERVER:
-                mode |= CACHE_SERVER
+                mode |= CACHE_SERVER | (CACHE_NO_INTERNAL if wants & WANT_STORE else 0)
             else:
                 mode |= CACHE_CLIENT | CACHE_SERVER
             lib.SSL_CTX_ctrl(pointer, SET_CACHE_MODE, mode, ffi.NULL)

@@ -41,9 +41,21 @@ class Handler(Protocol):
         """What became of what was offered: declined, resumed, or withdrawn by a fatal alert."""
 
 
+class Shelf(Protocol):
+    """Where the sessions of servers are kept, as bytes."""
+
+    def shelve(self, session_id: bytes, der: bytes, version: int) -> None:
+        """OpenSSL made a session, or a ticket that is only an id."""
+
+    def unshelve(self, session_id: bytes, version: int) -> bytes | None:
+        """A client proposed this id."""
+
+
 handlers: dict[int, Handler] = {}
 heirs: dict[int, Callable[[Any, bytes], None]] = {}
 """By a pool's number: who takes over facts that leave it, and their key."""
+shelves: dict[int, Shelf] = {}
+"""By a server cache's number: who keeps its sessions."""
 _thread_state = threading.local()
 _counted = {"callback_errors": 0}
 
@@ -161,6 +173,23 @@ def sslsession_py_hand_over(number: int, facts: Any, key: Any, size: int) -> Non
     facts, heir = ffi.gc(facts, lib.sslsession_facts_free), heirs.get(number)
     if heir is not None:
         heir(facts, bytes(ffi.buffer(key, size)))
+
+
+@_entry(error=None)
+def sslsession_py_shelve(number: int, key: Any, length: int, der: Any, size: int, version: int) -> None:
+    shelf = shelves.get(number)
+    if shelf is not None:
+        shelf.shelve(bytes(ffi.buffer(key, length)), bytes(ffi.buffer(der, size)), version)
+
+
+@_entry(error=0)
+def sslsession_py_unshelve(number: int, key: Any, length: int, version: int, out: Any, most: int) -> int:
+    shelf = shelves.get(number)
+    found = shelf.unshelve(bytes(ffi.buffer(key, length)), version) if shelf is not None else None
+    if found is None or len(found) > most:
+        return 0
+    ffi.memmove(out, found, len(found))
+    return len(found)
 
 
 def _close_gate() -> None:

@@ -1,0 +1,63 @@
+/* Sessions of a server in a store: what OpenSSL made goes to Python as bytes, and comes back to be looked at. */
+enum { STORED_MOST = 16384, OP_NO_TICKET = 1 << 14, OP_NO_ANTI_REPLAY = 1 << 24 };
+
+/* Whether the client's next ticket is only a key to what the store has; in TLS 1.2 that is what an id is. */
+static int is_stateful(SSL *ssl) {
+    uint64_t options = SSL_get_options(ssl);
+    return SSL_version(ssl) < VERSION_TLS1_3 || (options & OP_NO_TICKET)
+        || (SSL_get_max_early_data(ssl) > 0 && !(options & OP_NO_ANTI_REPLAY));
+}
+
+static void shelve(SSL *ssl, SSL_SESSION *session) {
+    struct served *served = served_of(ssl);
+    int version = SSL_SESSION_get_protocol_version(session), size, most;
+    unsigned char *bytes, *end;
+    const unsigned char *id;
+    unsigned int length;
+    if (served == NULL || !served->server->settings.stores || !is_stateful(ssl))
+        return;
+    if (version < VERSION_TLS1_3)
+        stamp_session(ssl, session);
+    id = SSL_SESSION_get_id(session, &length);
+    most = i2d_SSL_SESSION(session, NULL);
+    if (length == 0 || most <= 0 || most > STORED_MOST || (end = bytes = malloc((size_t)most)) == NULL) {
+        tally(served->server, SERVER_DROPPED);
+        return;
+    }
+    size = i2d_SSL_SESSION(session, &end);
+    enter_python();
+    sslsession_py_shelve(served->server->settings.number, id, (int)length, bytes, size, version);
+    left_python();
+    OPENSSL_cleanse(bytes, (size_t)most);
+    free(bytes);
+}
+
+/* The session of an id that a client proposed, if the store has it and it may be resumed here and now. */
+static SSL_SESSION *unshelve(SSL *ssl, const unsigned char *id, int length) {
+    struct served *served = served_of(ssl);
+    unsigned char bytes[STORED_MOST];
+    const unsigned char *at = bytes, *found;
+    SSL_SESSION *session;
+    unsigned int found_length;
+    int size;
+    if (served == NULL || !served->server->settings.stores)
+        return NULL;
+    enter_python();
+    size = sslsession_py_unshelve(served->server->settings.number, id, length, SSL_version(ssl), bytes, sizeof bytes);
+    left_python();
+    if (size <= 0)
+        return NULL;
+    ERR_set_mark();
+    session = d2i_SSL_SESSION(NULL, &at, size);
+    OPENSSL_cleanse(bytes, (size_t)size);
+    ERR_pop_to_mark();
+    if (session == NULL) {
+        tally(served->server, SERVER_REFUSED);
+        return NULL;
+    }
+    found = SSL_SESSION_get_id(session, &found_length);
+    if (at == bytes + size && (int)found_length == length && memcmp(found, id, found_length) == 0 && admit(ssl, session))
+        return session;
+    SSL_SESSION_free(session);
+    return NULL;
+}
