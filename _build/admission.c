@@ -32,6 +32,12 @@ struct sslsession_server {
     int revoked_count;
     sslsession_revocation *revoked;
     struct remembered names[NAMES_MOST];
+    struct {
+        int length;
+        unsigned char text[NAME_MOST];
+        sslsession_policy policy;
+        unsigned char name[16], binding[BINDING_SIZE], id_context[32];
+    } last;
 };
 
 /* What there is to know of a server's connection; `admitted` until the context is final. */
@@ -164,33 +170,65 @@ static int admit(SSL *ssl, SSL_SESSION *session) {
     return 1;
 }
 
-/* The server name of a ClientHello, as a digest: names are compared without case. */
-static int read_name(SSL *ssl, unsigned char digest[32]) {
+/* The server name of a ClientHello in small letters, for names are compared without case: its length, or -1. */
+static int read_name(SSL *ssl, unsigned char name[NAME_MOST]) {
     const unsigned char *data = NULL;
-    unsigned char name[NAME_MOST];
     size_t size = 0, length = 0;
     if (SSL_client_hello_get0_ext(ssl, EXTENSION_SERVER_NAME, &data, &size) && size > 5 && data[2] == 0) {
         length = (size_t)(data[3] << 8 | data[4]);
         if (length > size - 5 || length > NAME_MOST)
-            return 0;
+            return -1;
     }
     for (size_t i = 0; i < length; i++)
         name[i] = data[5 + i] >= 'A' && data[5 + i] <= 'Z' ? data[5 + i] | 0x20 : data[5 + i];
-    return EVP_Digest(name, length, digest, NULL, EVP_sha256(), NULL);
+    return (int)length;
+}
+
+static int bind_name(SSL *ssl, struct connection *connection, const unsigned char *text, int length,
+                     unsigned char id_context[32]) {
+    struct served *served = connection->served;
+    unsigned char all[3 * 32];
+    if (!bind_to(&connection->policy, SSL_get_SSL_CTX(ssl), all)
+        || !EVP_Digest(text, (size_t)length, all + 32, NULL, EVP_sha256(), NULL))
+        return 0;
+    memcpy(all + 64, served->server->settings.context_id, 32);
+    memcpy(served->binding, all, BINDING_SIZE);
+    memcpy(served->name, all + 32, sizeof served->name);
+    return EVP_Digest(all, sizeof all, id_context, NULL, EVP_sha256(), NULL);
 }
 
 /* A connection's id context, by which OpenSSL itself passes over what was made for another name or other settings. One
- * that cannot be told gets a random one, and resumes nothing. */
+ * that cannot be told gets a random one, and resumes nothing. Nearly every connection is like the last. */
 static int bind_connection(SSL *ssl, struct connection *connection) {
     struct served *served = connection->served;
-    unsigned char text[3 * 32], name[32];
-    if (!read_name(ssl, name) || !bind_to(&connection->policy, SSL_get_SSL_CTX(ssl), served->binding))
+    sslsession_server *server = served->server;
+    unsigned char text[NAME_MOST], id_context[32];
+    int length = read_name(ssl, text), known;
+    if (length < 0)
         return 0;
-    memcpy(served->name, name, sizeof served->name);
-    memcpy(text, served->binding, 32);
-    memcpy(text + 32, name, 32);
-    memcpy(text + 64, served->server->settings.context_id, 32);
-    return EVP_Digest(text, sizeof text, text, NULL, EVP_sha256(), NULL) && SSL_set_session_id_context(ssl, text, 32);
+    lock();
+    known = server->last.policy.context != 0 && server->last.length == length
+        && memcmp(server->last.text, text, (size_t)length) == 0
+        && memcmp(&server->last.policy, &connection->policy, sizeof connection->policy) == 0;
+    if (known) {
+        memcpy(served->binding, server->last.binding, sizeof served->binding);
+        memcpy(served->name, server->last.name, sizeof served->name);
+        memcpy(id_context, server->last.id_context, sizeof id_context);
+    }
+    unlock();
+    if (!known) {
+        if (!bind_name(ssl, connection, text, length, id_context))
+            return 0;
+        lock();
+        server->last.length = length;
+        memcpy(server->last.text, text, (size_t)length);
+        server->last.policy = connection->policy;
+        memcpy(server->last.binding, served->binding, sizeof served->binding);
+        memcpy(server->last.name, served->name, sizeof served->name);
+        memcpy(server->last.id_context, id_context, sizeof id_context);
+        unlock();
+    }
+    return SSL_set_session_id_context(ssl, id_context, sizeof id_context);
 }
 
 /* A record of this connection, which keeps its server's rules alive: NULL where nobody asked for any. */
@@ -296,6 +334,8 @@ static void stamp_session(SSL *ssl, SSL_SESSION *session) {
             return;
         put_number(served->stamp + 1 + STAMP_BINDING, (uint64_t)server_time(served->server), 6);
     }
+    if (served->admitted)
+        tally(served->server, SERVER_RENEWED);
     served->stamp[0] = STAMP_VERSION;
     memcpy(served->stamp + 1, served->effective, STAMP_BINDING);
     SSL_SESSION_set1_ticket_appdata(session, served->stamp, STAMP_SIZE);

@@ -5,7 +5,7 @@ enum { EX_SSL, EX_SSL_CTX, EX_SSL_SESSION };
 enum { WANT_NEW = 1, WANT_REMOVE = 2, WANT_GET = 4, WANT_OFFER = 8, SLOT_INFO = 16, WANT_POOL = 32, WANT_SERVE = 64, WANT_STORE = 128 };
 enum { POOLS_MOST = 8 };
 
-enum { SUITES_MOST = 128 };
+enum { SUITES_MOST = 128, CERTIFICATES_MOST = 16 };
 
 struct attachment {
     uint64_t id;
@@ -30,6 +30,9 @@ struct attachment {
     int trust_objects;
     uint64_t trust_epoch;
     unsigned char trust_digest[32];
+    int certificates_count;
+    X509 *certificates[CERTIFICATES_MOST];
+    unsigned char certificates_digest[32];
 };
 
 struct connection {
@@ -72,6 +75,12 @@ static void sslsession_chain_free(OPENSSL_STACK *chain) {
         OPENSSL_sk_pop_free(chain, (sk_free_cb)ossl.X509_free);
 }
 
+static void free_certificates(X509 **certificates) {
+    for (int i = 0; i < CERTIFICATES_MOST; i++)
+        if (certificates[i] != NULL)
+            X509_free(certificates[i]);
+}
+
 static void leave_pools(struct attachment *);
 static void leave_ring(struct attachment *);
 static void sslsession_server_free(sslsession_server *);
@@ -84,6 +93,7 @@ static void free_attachment(void *parent, void *held, CRYPTO_EX_DATA *data, int 
         return;
     if (attachment->heard_of)
         push_event(EVENT_CONTEXT_GONE, attachment->id, NULL);
+    free_certificates(attachment->certificates);
     leave_pools(attachment);
     leave_ring(attachment);
     sslsession_server_free(attachment->server);

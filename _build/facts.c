@@ -8,7 +8,6 @@ enum {
     CTRL_SET_CURRENT_CERT = 117,
     CURRENT_FIRST = 1,
     CURRENT_NEXT = 2,
-    CERTIFICATES_MOST = 16,
     CTRL_GET_EXTMS_SUPPORT = 122,
     CTRL_GET_MIN_PROTO_VERSION = 130,
     CTRL_GET_MAX_PROTO_VERSION = 131,
@@ -69,20 +68,55 @@ static int trust_objects(SSL_CTX *ctx) {
     return objects != NULL ? OPENSSL_sk_num(objects) : -1;
 }
 
-/* SHA-256 of this side's certificate; of the SHA-256 of each, where there are several (RSA and ECDSA, say). */
-static int digest_certificates(SSL *ssl, X509 *own, unsigned char *digest) {
+/* SHA-256 of this side's certificate; of the SHA-256 of each, where there are several. 1, or CERTIFICATE_UNKNOWN. */
+static int digest_all(X509 *const *certificates, int count, unsigned char *digest) {
     unsigned char all[CERTIFICATES_MOST][32];
-    int count = 0, told;
-    X509 *each;
-    if (!X509_digest(own, EVP_sha256(), digest, NULL))
+    for (int i = 0; i < count; i++)
+        if (!X509_digest(certificates[i], EVP_sha256(), all[i], NULL))
+            return CERTIFICATE_UNKNOWN;
+    memcpy(digest, all[0], 32);
+    if (count > 1 && !EVP_Digest(all, (size_t)count * sizeof all[0], digest, NULL, EVP_sha256(), NULL))
         return CERTIFICATE_UNKNOWN;
-    for (told = CURRENT_FIRST; count < CERTIFICATES_MOST && SSL_ctrl(ssl, CTRL_SET_CURRENT_CERT, told, NULL) == 1;
-         told = CURRENT_NEXT)
-        if ((each = SSL_get_certificate(ssl)) != NULL && X509_digest(each, EVP_sha256(), all[count], NULL))
-            count++;
+    return 1;
+}
+
+/* Of all that this side could show (RSA and ECDSA, say). The context's attachment remembers the last ones and their
+ * digest, and holds them, so that no other is ever found at their addresses. */
+static int digest_certificates(SSL *ssl, struct attachment *home, X509 *own, unsigned char *digest) {
+    X509 *found[CERTIFICATES_MOST] = {own}, *left[CERTIFICATES_MOST] = {NULL}, *each;
+    int count = 0, known = 0;
+    for (int told = CURRENT_FIRST;
+         count < CERTIFICATES_MOST && SSL_ctrl(ssl, CTRL_SET_CURRENT_CERT, told, NULL) == 1; told = CURRENT_NEXT)
+        if ((each = SSL_get_certificate(ssl)) != NULL)
+            found[count++] = each;
     SSL_ctrl(ssl, CTRL_SELECT_CURRENT_CERT, 0, own);
-    if (count >= 2 && !EVP_Digest(all, (size_t)count * sizeof all[0], digest, NULL, EVP_sha256(), NULL))
+    if (count < 2) {
+        found[0] = own;
+        count = 1;
+    }
+    if (home != NULL) {
+        lock();
+        known = home->certificates_count == count && memcmp(home->certificates, found, (size_t)count * sizeof *found) == 0;
+        if (known)
+            memcpy(digest, home->certificates_digest, 32);
+        unlock();
+    }
+    if (known)
+        return 1;
+    if (digest_all(found, count, digest) != 1)
         return CERTIFICATE_UNKNOWN;
+    if (home == NULL)
+        return 1;
+    for (int i = 0; i < count; i++)
+        X509_up_ref(found[i]);
+    lock();
+    memcpy(left, home->certificates, sizeof left);
+    memcpy(home->certificates, found, (size_t)count * sizeof *found);
+    memset(home->certificates + count, 0, (size_t)(CERTIFICATES_MOST - count) * sizeof *found);
+    home->certificates_count = count;
+    memcpy(home->certificates_digest, digest, 32);
+    unlock();
+    free_certificates(left);
     return 1;
 }
 
@@ -104,7 +138,7 @@ static void sslsession_read_policy(SSL *ssl, sslsession_policy *policy) {
     policy->depth = X509_VERIFY_PARAM_get_depth(param);
     policy->verify_flags = X509_VERIFY_PARAM_get_flags(param);
     policy->host_flags = X509_VERIFY_PARAM_get_hostflags(param);
-    policy->name_checked = checks_a_name(param);
+    policy->name_checked = policy->server ? 0 : checks_a_name(param);
     policy->security_level = SSL_get_security_level(ssl);
     policy->min_version = (int)SSL_ctrl(ssl, CTRL_GET_MIN_PROTO_VERSION, 0, NULL);
     policy->max_version = (int)SSL_ctrl(ssl, CTRL_GET_MAX_PROTO_VERSION, 0, NULL);
@@ -114,7 +148,7 @@ static void sslsession_read_policy(SSL *ssl, sslsession_policy *policy) {
     policy->trust_objects = trust_objects(ctx);
     digest_suites(ssl, home, policy->ciphers);
     if (own != NULL)
-        policy->has_certificate = digest_certificates(ssl, own, policy->certificate);
+        policy->has_certificate = digest_certificates(ssl, home, own, policy->certificate);
 }
 
 /* The named group as OpenSSL numbers it (a NID, or 0x1000000 and the IANA id), 0 for none. */

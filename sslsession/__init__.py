@@ -9,6 +9,7 @@ from sslsession._records import CertData, CipherSpec, PrivateKeyInfo
 from sslsession.errors import (
     InsecureStoreError,
     InvalidSession,
+    KeyFileError,
     SessionError,
     SessionExpired,
     SessionMismatch,
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from sslsession import stores
     from sslsession.client import ClientSessionCache
     from sslsession.context import SSLContext, create_default_context, extract_from_ssl, inject_into_ssl
+    from sslsession.server import ServerSessionCache
     from sslsession.stores import (
         EncryptedStore as EncryptedStore,
         MemcachedStore as MemcachedStore,
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
         SQLiteStore as SQLiteStore,
         open_store as open_store,
     )
+    from sslsession.tickets import KeyInfo, TicketKeyRing
 
 __version__ = "0.1.0"
 
@@ -44,16 +47,20 @@ __all__ = [
     "ClientSessionCache",
     "InsecureStoreError",
     "InvalidSession",
+    "KeyFileError",
+    "KeyInfo",
     "Policy",
     "PrivateKeyInfo",
     "Reason",
     "SSLContext",
+    "ServerSessionCache",
     "Session",
     "SessionError",
     "SessionExpired",
     "SessionHooks",
     "SessionMismatch",
     "StoreError",
+    "TicketKeyRing",
     "UnsupportedError",
     "UnsupportedInterpreter",
     "create_default_context",
@@ -70,7 +77,10 @@ __all__ = [
 
 LATER = {
     "ClientSessionCache": "client",
+    "KeyInfo": "tickets",
     "SSLContext": "context",
+    "ServerSessionCache": "server",
+    "TicketKeyRing": "tickets",
     "create_default_context": "context",
     "extract_from_ssl": "context",
     "inject_into_ssl": "context",

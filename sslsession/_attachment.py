@@ -92,6 +92,7 @@ class Attachment:
         self.users: tuple[User, ...] = ()
         self._cache_mode: int | None = None
         self._served = (ffi.NULL, ffi.NULL)
+        self._made_stateful = False
         self._watch: _observing.Watch | None = None
 
     # Joining and leaving
@@ -159,14 +160,32 @@ class Attachment:
 
     def _serve(self, pointer: Any) -> bool:
         """Tells C whose rules and ticket keys are in force."""
-        serving = sorted((user for user in self.users if user.server is not None), key=lambda user: user.stores)
+        serving = sorted(
+            (user for user in self.users if user.server is not None), key=lambda user: user.stores
+        )
         server = serving[-1].server if serving else ffi.NULL
         ring = next((user.ring for user in reversed(self.users) if user.ring is not None), ffi.NULL)
         if (server, ring) == self._served:
             return True
+        self._set_stateful(bool(serving) and serving[-1].stores and ring == ffi.NULL)
         self._served = server, ring
         joined = lib.sslsession_server_join(pointer, server)
-        return bool(joined and (not features.get(EVP_KEY_CALLBACK) or lib.sslsession_ring_join(pointer, ring)))
+        return bool(
+            joined and (not features.get(EVP_KEY_CALLBACK) or lib.sslsession_ring_join(pointer, ring))
+        )
+
+    def _set_stateful(self, stateful: bool) -> None:
+        """Where a store has the sessions, tickets are only ids, unless there is a ring."""
+        context = self.context()
+        if context is None or stateful == self._made_stateful:
+            return
+        if not stateful:
+            context.options &= ~ssl.OP_NO_TICKET
+        elif context.options & ssl.OP_NO_TICKET:
+            return
+        else:
+            context.options |= ssl.OP_NO_TICKET
+        self._made_stateful = stateful
 
     def _set_cache_mode(self, pointer: Any, protocol: int, wants: int) -> None:
         """OpenSSL tells of new sessions only in the cache mode of its side.

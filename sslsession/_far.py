@@ -33,13 +33,14 @@ _inside = threading.local()
 
 
 class Write(NamedTuple):
-    """What waits to be written; without a session, its key is to be discarded."""
+    """What waits to be written; without a value, its key is to be discarded."""
 
     key: bytes
-    session: Session | None
+    value: Session | bytes | None
     expires_at: float
     keep: int
     attempts: int = 0
+    single_use: bool = False
 
 
 class Far:
@@ -72,7 +73,11 @@ class Far:
 
     def write(self, key: bytes, session: Session, expires_at: float, keep: int) -> None:
         """Has a session written, some time soon."""
-        self._enqueue(Write(key, session, expires_at, keep))
+        self._enqueue(Write(key, session, expires_at, keep, single_use=session.single_use))
+
+    def write_bytes(self, key: bytes, value: bytes, expires_at: float, single_use: bool) -> None:
+        """Has a value written, some time soon."""
+        self._enqueue(Write(key, value, expires_at, 1, single_use=single_use))
 
     def discard(self, key: bytes) -> None:
         """Has all values of a key discarded, and what waits to be written under it."""
@@ -100,16 +105,16 @@ class Far:
                 self._writer = None
         return self._writer is not None
 
-    def take_back(self, key: bytes) -> Session | None:
-        """The newest session of a key that still waits to be written; it is written no more."""
+    def take_back(self, key: bytes, leave: bool = False) -> Any:
+        """The newest value of a key that still waits to be written; unless left, it is written no more."""
         if not self._queue:
             return None
         with self._changed:
             for write in reversed(self._queue):
                 if write.key == key:
-                    if write.session is not None:
+                    if write.value is not None and not leave:
                         self._queue.remove(write)
-                    return write.session
+                    return write.value
         return None
 
     def _write_all(self) -> None:
@@ -158,9 +163,8 @@ class Far:
         Others wait behind what they do not belong before, so that one that the store will never take holds up nothing.
         """
         again = write._replace(attempts=write.attempts + 1)
-        ticket = write.session is not None and write.session.single_use
-        if ticket or again.attempts >= ATTEMPTS_MOST or len(self._queue) >= QUEUE_MOST:
-            self.counts["dropped"] += write.session is not None
+        if write.single_use or again.attempts >= ATTEMPTS_MOST or len(self._queue) >= QUEUE_MOST:
+            self.counts["dropped"] += write.value is not None
         elif any(each.key == write.key for each in self._queue):
             self._queue.appendleft(again)
         else:
@@ -168,10 +172,14 @@ class Far:
 
     def _perform(self, write: Write) -> None:
         with _asking():
-            if write.session is None:
+            if write.value is None:
                 self.store.discard(write.key)
                 return
-            value = _peers.pack(write.key, write.session.to_bytes())
+            value = (
+                write.value
+                if isinstance(write.value, bytes)
+                else _peers.pack(write.key, write.value.to_bytes())
+            )
             self.store.add(write.key, value, expires_at=write.expires_at, keep=write.keep)
         self.counts["stored"] += 1
 

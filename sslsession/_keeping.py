@@ -189,7 +189,8 @@ class Keeping:
         digest = self._digests.get(key[:PORTABLE_SIZE])
         if self.far is None or not len(self.far) or digest is None:
             return None
-        return self.far.take_back(self._stored(TICKETS, key, digest))
+        session: Session | None = self.far.take_back(self._stored(TICKETS, key, digest))
+        return session
 
     def drop(self, key: bytes, session: Session) -> None:
         """Forgets a session that may not be offered."""

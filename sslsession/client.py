@@ -262,20 +262,11 @@ class Joined(NamedTuple):
 
 
 def _opened(store: Any) -> Any:
-    if isinstance(store, str):
-        from sslsession.stores import open_store
+    if store is None:
+        return None
+    from sslsession.stores.urls import opened
 
-        return open_store(store)
-    if isinstance(store, type):
-        raise TypeError(f"a store is needed, and {store.__name__} is a class: make one of it")
-    lacking = [
-        name for name in ("add", "peek", "take", "discard") if not callable(getattr(store, name, None))
-    ]
-    if store is not None and lacking:
-        raise TypeError(
-            f"a store of sslsession.stores, or its URL, is needed; {type(store).__name__} has no {lacking[0]}()"
-        )
-    return store
+    return opened(store)
 
 
 def _number_of(context: ssl.SSLContext) -> int:

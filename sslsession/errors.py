@@ -36,3 +36,7 @@ class StoreError(SessionError, OSError):
 
 class InsecureStoreError(StoreError, ValueError):
     """A store that others could write to was to be used without a secret; who writes to it could plant sessions."""
+
+
+class KeyFileError(SessionError, ValueError):
+    """A ticket key file that is cut, damaged or no secret, or keys that such a file cannot have."""

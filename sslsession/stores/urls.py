@@ -161,3 +161,19 @@ def _path(url: str) -> str:
     if os.name == "nt" and path[:1] == "/" and path[2:3] == ":":
         return path[1:]
     return path
+
+
+def opened(store: Any) -> Any:
+    """A store, or the one of a URL. Errors: ``TypeError`` for anything else."""
+    if isinstance(store, str):
+        return open_store(store)
+    if isinstance(store, type):
+        raise TypeError(f"a store is needed, and {store.__name__} is a class: make one of it")
+    lacking = [
+        name for name in ("add", "peek", "take", "discard") if not callable(getattr(store, name, None))
+    ]
+    if lacking:
+        raise TypeError(
+            f"a store of sslsession.stores, or its URL, is needed; {type(store).__name__} has no {lacking[0]}()"
+        )
+    return store

@@ -1,0 +1,82 @@
+"""What a server has withdrawn, as entries that all servers of one store come to know.
+
+An entry: its kind (a byte), a digest (16 bytes), and when it was withdrawn (8 bytes, epoch seconds). It counts for
+what was authenticated in full until then.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import ssl
+from collections.abc import Iterable
+from typing import Any
+
+from sslsession._libssl import ffi, lib
+from sslsession.session import Session
+
+LINEAGE, ID, CERTIFICATE, NAME = range(4)
+STAMP_VERSION, STAMP_SIZE, LINEAGE_SIZE = 0x51, 35, 12
+
+
+def of_session(session: Any) -> list[tuple[int, bytes]]:
+    """What withdraws one session: by its id, and by the full handshake that it goes back to, where that is known."""
+    if isinstance(session, Session):
+        found = [(ID, _fit(session.id))] if session.id else []
+        stamp = session.ticket_appdata or b""
+        if len(stamp) == STAMP_SIZE and stamp[0] == STAMP_VERSION:
+            found.append((LINEAGE, _fit(stamp[-LINEAGE_SIZE:])))
+        if not found:
+            raise ValueError(
+                "the session has no id and no ticket of this server's: there is nothing to withdraw"
+            )
+        return found
+    if not isinstance(session, (bytes, bytearray)) or not 1 <= len(session) <= 32:
+        raise TypeError("session_id is a Session, get_session(conn), or its id of up to 32 bytes")
+    return [(ID, _fit(bytes(session)))]
+
+
+def of_certificate(certificate: Any) -> list[tuple[int, bytes]]:
+    """What withdraws the sessions of one client certificate, given as DER or PEM."""
+    if isinstance(certificate, str):
+        certificate = ssl.PEM_cert_to_DER_cert(certificate)
+    if not isinstance(certificate, (bytes, bytearray)) or certificate[:1] != b"\x30":
+        raise TypeError("client_certificate is DER bytes (conn.getpeercert(True)) or PEM text")
+    return [(CERTIFICATE, hashlib.sha256(certificate).digest()[:16])]
+
+
+def of_name(name: str) -> list[tuple[int, bytes]]:
+    """What withdraws the sessions of one server name, as clients send it."""
+    if not isinstance(name, str):
+        raise TypeError(f"server_name is a str, not {type(name).__name__}")
+    ascii_name = name if name.isascii() else name.encode("idna").decode()
+    return [(NAME, hashlib.sha256(ascii_name.lower().encode()).digest()[:16])]
+
+
+def entry(kind: int, digest: bytes, now: float) -> bytes:
+    """One as it is shared."""
+    return bytes([kind]) + digest + int(now).to_bytes(8, "big")
+
+
+def for_c(entries: Iterable[bytes]) -> tuple[Any, int]:
+    """All as C wants them: sorted, each thing once with its latest time."""
+    latest: dict[bytes, int] = {}
+    for each in entries:
+        if len(each) == 25 and each[0] <= NAME:
+            latest[each[:17]] = max(latest.get(each[:17], 0), int.from_bytes(each[17:], "big"))
+    native = ffi.new("sslsession_revocation[]", max(len(latest), 1))
+    for slot, (what, at) in zip(native, sorted(latest.items())):
+        slot.kind = what[0]
+        ffi.memmove(slot.digest, what[1:], 16)
+        slot.at = at
+    return native, len(latest)
+
+
+def install(rules: Any, entries: Iterable[bytes]) -> None:
+    """Tells C what is withdrawn."""
+    native, count = for_c(entries)
+    if not lib.sslsession_server_revoke(rules, native, count):
+        raise MemoryError("there is no memory left for what was withdrawn")
+
+
+def _fit(value: bytes) -> bytes:
+    return value[:16].ljust(16, b"\0")

@@ -1,0 +1,61 @@
+"""The rules of a server's contexts, as C has them (``admission.c``): made, joined, counted."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import ssl
+from typing import Any
+
+from sslsession import _borrow
+from sslsession._attachment import Attachment, User
+from sslsession._libssl import ffi, lib
+from sslsession.errors import SessionError
+
+AUTHENTICATION_LIMIT = 7 * 24 * 3600
+"""Seconds since the full handshake after which no renewal keeps a session alive."""
+COUNTS = ("resumed", "refused", "expired", "revoked", "cut", "dropped", "renewed")
+_numbers = itertools.count(1)
+
+
+def server_context(ctx: ssl.SSLContext) -> ssl.SSLContext:
+    """The context that connections of ``ctx`` really use. Errors: ``TypeError``; ``ValueError`` for a client's."""
+    context = _borrow.true_context(ctx)
+    if _borrow.protocol_of(context) == ssl.PROTOCOL_TLS_CLIENT:
+        raise ValueError("this context is a client's, and ticket keys and server caches are for servers")
+    return context
+
+
+def make_rules(context_id: bytes = b"", limit: float = AUTHENTICATION_LIMIT, stores: bool = False) -> Any:
+    """An ``sslsession_server``; its number is ``number_of`` it."""
+    settings = ffi.new("sslsession_server_settings *")
+    settings.number = next(_numbers)
+    settings.stores = stores
+    settings.authentication_limit = int(limit)
+    settings.context_id = hashlib.sha256(context_id).digest()
+    native = lib.sslsession_server_new(settings)
+    if native == ffi.NULL:
+        raise MemoryError("there is no memory left for a server's rules")
+    return settings.number, ffi.gc(native, lib.sslsession_server_free)
+
+
+def default_rules() -> Any:
+    """Those of a ring that is on its context without a cache."""
+    return make_rules()[1]
+
+
+def join(context: ssl.SSLContext, user: User) -> Attachment:
+    """Joins the context's attachment. Errors: :class:`SessionError` where another of the kind has joined."""
+    from sslsession import _callbacks
+
+    number = lib.sslsession_context_id(_borrow.context_pointer(context))
+    others = getattr(_callbacks.handlers.get(number), "users", ())
+    for what, name in (("ring", "TicketKeyRing"), ("stores", "ServerSessionCache")):
+        if getattr(user, what) and any(getattr(other, what, None) for other in others):
+            raise SessionError(f"this context has a {name} already: detach that one first")
+    return Attachment.join(context, user, proved=True)
+
+
+def counts(native: Any) -> dict[str, int]:
+    """What C counted under these rules."""
+    return {name: int(lib.sslsession_server_count(native, number)) for number, name in enumerate(COUNTS)}

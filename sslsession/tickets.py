@@ -1,0 +1,295 @@
+"""``TicketKeyRing``: ticket keys that rotate by themselves, alike in all of a server's processes, if asked for.
+
+OpenSSL's callback is C (``ring.c``) and takes no GIL; here it is decided which keys there are (``_schedules.py``).
+"""
+
+from __future__ import annotations
+
+import os
+import ssl
+import threading
+import time
+import weakref
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Callable, NamedTuple, Union
+
+from sslsession import _borrow, _keyfiles, _schedules, _serving, _sources
+from sslsession._attachment import EVP_KEY_CALLBACK, Attachment, User
+from sslsession._libssl import features, ffi, lib
+from sslsession._schedules import LIFETIME, ROTATE_EVERY, Timed
+from sslsession._ticker import ticker
+from sslsession.errors import UnsupportedError
+
+KEYS = "sslsession_ticket_key[]"
+FOREVER = 2**61
+COUNTS = ("issued", "opened", "renewed", "unknown", "expired")
+Paths = Union[str, "os.PathLike[str]", Sequence[Union[str, "os.PathLike[str]"]]]
+
+
+class Joined(NamedTuple):
+    """A context that a ring is attached to."""
+
+    context: weakref.ref[ssl.SSLContext]
+    attachment: Attachment
+    user: User
+
+
+class KeyInfo(NamedTuple):
+    """What is told of a ticket key: no secret."""
+
+    name: bytes
+    """16 bytes, in the clear at the head of each ticket."""
+    state: str
+    """``"current"`` encrypts now, ``"next"`` will, ``"retired"`` only decrypts."""
+    encrypts_from: float
+    """Epoch seconds; 0 or less where that has no beginning."""
+    decrypts_until: float
+    """Epoch seconds, or infinity."""
+    issued: int
+    """Tickets made under it by this process."""
+    opened: int
+
+
+class TicketKeyRing:
+    """Ticket keys for server contexts: the present one, those to come, and the retired that still decrypt.
+
+    Made by :meth:`random`, :meth:`from_secret`, :meth:`shared` or :meth:`from_file`. A retired key decrypts until the
+    last ticket under it is dead, and what it opens is renewed under the present one; for no longer than the
+    authentication limit (7 days, or as the :class:`ServerSessionCache` on the same context says) since its client's
+    full handshake. Any number of contexts may share a ring; threads and forks too.
+
+    Source: SSL_CTX_set_tlsext_ticket_key_evp_cb(3), RFC 5077, RFC 8446 4.6.1.
+    """
+
+    _native: Any
+    _source: _sources.Source
+    _clock: Callable[[], float]
+    _lock: Any
+    _joined: list[Joined]
+
+    def __init__(self, *_: object) -> None:
+        raise TypeError("a ring is made by TicketKeyRing.random(), .from_secret(), .shared() or .from_file()")
+
+    @classmethod
+    def _of(cls, source: _sources.Source, clock: Callable[[], float]) -> TicketKeyRing:
+        if not features.get(EVP_KEY_CALLBACK):
+            raise UnsupportedError("ticket keys need OpenSSL 3.0 (SSL_CTX_set_tlsext_ticket_key_evp_cb)")
+        self = cls.__new__(cls)
+        native = lib.sslsession_ring_new()
+        if native == ffi.NULL:
+            raise MemoryError("OpenSSL has no AES-CBC, or no memory, for ticket keys")
+        self._native = ffi.gc(native, lib.sslsession_ring_free)
+        self._source, self._clock = source, clock
+        self._lock = threading.RLock()
+        self._joined = []
+        self.refresh()
+        ticker.every(source.every, self.refresh)
+        return self
+
+    @classmethod
+    def random(
+        cls,
+        *,
+        rotate_every: float = ROTATE_EVERY,
+        lifetime: float = LIFETIME,
+        clock: Callable[[], float] = time.time,
+    ) -> TicketKeyRing:
+        """Random keys of this process, and of the children that it forks.
+
+        rotate_every, lifetime (of a ticket): seconds. clock: for tests.
+        """
+        _check(rotate_every, lifetime)
+        schedule = _schedules.Ratchet(os.urandom(32), int(clock()), rotate_every, lifetime)
+        return cls._of(_sources.Local(schedule, rotate_every), clock)
+
+    @classmethod
+    def from_secret(
+        cls,
+        secret: bytes | str,
+        *,
+        rotate_every: float = ROTATE_EVERY,
+        lifetime: float = LIFETIME,
+        clock: Callable[[], float] = time.time,
+    ) -> TicketKeyRing:
+        """Keys derived from a secret and the time (HKDF): processes and hosts that share it agree without talking.
+
+        secret: at least 32 random bytes (``secrets.token_hex(32)``); who has it opens all tickets there ever were.
+        """
+        _check(rotate_every, lifetime)
+        secret = secret.encode() if isinstance(secret, str) else bytes(secret)
+        if len(secret) < _schedules.SECRET_LEAST or len(set(secret)) < 8:
+            raise ValueError("the secret must be at least 32 random bytes, such as secrets.token_hex(32)")
+        return cls._of(
+            _sources.Local(_schedules.Derived(secret, rotate_every, lifetime), rotate_every), clock
+        )
+
+    @classmethod
+    def shared(
+        cls,
+        store: Any,
+        *,
+        name: str = "",
+        rotate_every: float = ROTATE_EVERY,
+        lifetime: float = LIFETIME,
+        clock: Callable[[], float] = time.time,
+    ) -> TicketKeyRing:
+        """Random keys that all rings of this ``name`` on this store (or its URL) share.
+
+        One of them makes the next key long before its time. While the store fails, all go on with the keys they have.
+        """
+        from sslsession.stores.urls import opened
+
+        _check(rotate_every, lifetime)
+        return cls._of(_sources.Shared(opened(store), name, rotate_every, lifetime), clock)
+
+    @classmethod
+    def from_file(
+        cls,
+        path: Paths,
+        format: str | None = None,  # noqa: A002
+        *,
+        allow_shared: bool = False,
+        clock: Callable[[], float] = time.time,
+    ) -> TicketKeyRing:
+        """Keys of a file that somebody else rotates, as nginx, HAProxy or Apache has it; read again when it changes.
+
+        path: one, or several as nginx has them: the first encrypts. format: ``"nginx"``, ``"haproxy"``, ``"apache"``,
+        or None where the file tells. allow_shared: also where group or others may read it. Errors:
+        :class:`KeyFileError`, now; later, a file that is not good leaves the keys as they were and is counted.
+        """
+        paths = [path] if isinstance(path, (str, os.PathLike)) else list(path)
+        if not paths:
+            raise ValueError("at least one file is needed")
+        return cls._of(_sources.Files([Path(os.fspath(each)) for each in paths], format, allow_shared), clock)
+
+    # Contexts
+
+    def attach(self, ctx: ssl.SSLContext) -> None:
+        """From now on the tickets of this server context are this ring's. Attaching again does nothing.
+
+        Errors: ``TypeError``, ``ValueError`` for a client's context; :class:`SessionError` where another ring is.
+        """
+        context = _serving.server_context(ctx)
+        with self._lock:
+            if self._joined_at(context) is not None:
+                return
+            user = User()
+            user.ring, user.server = self._native, _serving.default_rules()
+            user.holder = self
+            self._joined.append(Joined(weakref.ref(context), _serving.join(context, user), user))
+
+    def detach(self, ctx: ssl.SSLContext) -> None:
+        """The context's tickets are OpenSSL's own again; those of this ring are full handshakes there."""
+        with self._lock:
+            found = self._joined_at(_borrow.true_context(ctx))
+            if found is not None:
+                self._joined.remove(found)
+        if found is not None:
+            found.attachment.leave(found.user)
+
+    def _joined_at(self, context: ssl.SSLContext) -> Joined | None:
+        self._joined = [each for each in self._joined if each.context() is not None]
+        return next((each for each in self._joined if each.context() is context), None)
+
+    # Keys
+
+    def refresh(self) -> None:
+        """Brings the keys up to the clock, the file or the store; that happens by itself too."""
+        with self._lock:
+            now = self._clock()
+            self._source.look(now)
+            self._install(self._source.keys(now))
+            lib.sslsession_ring_set_time(self._native, 0 if self._clock is time.time else int(now))
+
+    def _install(self, keys: list[Timed]) -> None:
+        live = sorted(keys, key=lambda each: each.encrypts_from)[-lib.RING_KEYS_MOST :]
+        native = ffi.new(KEYS, max(len(live), 1))
+        for slot, each in zip(native, live):
+            ffi.memmove(slot.name, each.material.name, 16)
+            ffi.memmove(slot.cipher_key, each.material.cipher_key, len(each.material.cipher_key))
+            ffi.memmove(slot.mac_key, each.material.mac_key, len(each.material.mac_key))
+            slot.size = len(each.material.cipher_key)
+            slot.encrypts_from = int(max(each.encrypts_from, -1))
+            slot.decrypts_until = int(min(each.decrypts_until, FOREVER))
+        lib.sslsession_ring_set(self._native, native, len(live))
+        ffi.memmove(native, bytes(ffi.sizeof(native)), ffi.sizeof(native))
+
+    def rotate(self) -> None:
+        """The next key encrypts from now on: in a shared ring, from two seconds on, when all have it.
+
+        Errors: :class:`SessionError` for a ring of a file: rotate that (``sslsession keys rotate``).
+        """
+        with self._lock:
+            self._source.rotate(self._clock())
+        self.refresh()
+
+    def revoke(self, key_name: bytes) -> None:
+        """Withdraws all tickets under one key: of a shared ring everywhere, within a second; of another, here.
+
+        key_name: its 16 bytes (``key_info()``). Errors: ``KeyError`` where there is none of that name;
+        :class:`SessionError` for the first key of a file.
+        """
+        with self._lock:
+            states = {info.name: info.state for info in self.key_info()}
+            if key_name not in states:
+                raise KeyError(f"there is no ticket key {bytes(key_name).hex()} in this ring")
+            self._source.revoke(bytes(key_name), self._clock(), current=states[key_name] == "current")
+        self.refresh()
+
+    def key_info(self) -> list[KeyInfo]:
+        """The keys there are, the one that encrypts first, then those to come, then the retired, newest first."""
+        self.refresh()
+        native, now = ffi.new(KEYS, lib.RING_KEYS_MOST), int(self._clock())
+        count = lib.sslsession_ring_get(self._native, native, False)
+        begun = [each for each in native[0:count] if each.encrypts_from <= now]
+        current = max(begun or native[0:count], key=lambda each: each.encrypts_from)
+        found = []
+        for each in native[0:count]:
+            state = "current" if each == current else "next" if each.encrypts_from > now else "retired"
+            until = float(each.decrypts_until) if each.decrypts_until < FOREVER else float("inf")
+            name = bytes(ffi.buffer(each.name))
+            found.append(KeyInfo(name, state, float(each.encrypts_from), until, each.issued, each.opened))
+        order = ("current", "next", "retired")
+        return sorted(found, key=lambda info: (order.index(info.state), abs(info.encrypts_from - now)))
+
+    def stats(self) -> dict[str, int]:
+        """Counts since the ring was made, of this process.
+
+        ``issued`` tickets; ``opened``, of those ``renewed``; ``unknown`` and ``expired`` tickets of no key, or a dead
+        one; ``errors`` of the store or the file; and as of now the ``keys``.
+        """
+        counts = {
+            name: int(lib.sslsession_ring_count(self._native, number)) for number, name in enumerate(COUNTS)
+        }
+        return {**counts, "errors": self._source.errors, "keys": len(self.key_info())}
+
+    def save(self, path: str | os.PathLike[str], format: str = "nginx") -> None:  # noqa: A002
+        """Secret. Writes the keys to a file (0600) that nginx, HAProxy or Apache reads.
+
+        Those of one key a file get the one that encrypts. HAProxy's has the last retired, the present and the next.
+        """
+        order, secrets = [info.name for info in self.key_info()], ffi.new(KEYS, lib.RING_KEYS_MOST)
+        count = lib.sslsession_ring_get(self._native, secrets, True)
+        known = {
+            bytes(ffi.buffer(each.name)): _keyfiles.Material(
+                bytes(ffi.buffer(each.name)),
+                bytes(ffi.buffer(each.cipher_key)[: each.size]),
+                bytes(ffi.buffer(each.mac_key)[: each.size]),
+            )
+            for each in secrets[0:count]
+        }
+        ffi.memmove(secrets, bytes(ffi.sizeof(secrets)), ffi.sizeof(secrets))
+        _keyfiles.write(path, [known[name] for name in order if name in known], format)
+
+    def __repr__(self) -> str:
+        return f"<TicketKeyRing of {len(self.key_info())} keys>"
+
+
+def _check(rotate_every: float, lifetime: float) -> None:
+    if not 1 <= rotate_every <= 30 * 24 * 3600:
+        raise ValueError(f"rotate_every is 1 second to 30 days, in seconds, not {rotate_every!r}")
+    if not 1 <= lifetime <= 7 * 24 * 3600:
+        raise ValueError(f"lifetime is 1 second to 7 days (RFC 8446 4.6.1), in seconds, not {lifetime!r}")
+    if lifetime / rotate_every > lib.RING_KEYS_MOST - 8:
+        raise ValueError("lifetime is too many times rotate_every: rotate less often")
