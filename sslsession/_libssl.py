@@ -138,7 +138,7 @@ def _fill() -> None:
             features[name] = bool(native.sslsession_symbol_found(index))
             if not features[name]:
                 absent[name] = _missing(name, ffi.string(since).decode())
-    for name in dir(native):
+    for name in {*dir(native), *absent}:
         setattr(lib, name, absent.get(name) or getattr(native, name))
 
 

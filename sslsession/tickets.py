@@ -265,22 +265,35 @@ class TicketKeyRing:
         return {**counts, "errors": self._source.errors, "keys": len(self.key_info())}
 
     def save(self, path: str | os.PathLike[str], format: str = "nginx") -> None:  # noqa: A002
-        """Secret. Writes the keys to a file (0600) that nginx, HAProxy or Apache reads.
+        """Secret. Writes the keys to a file (0600) that nginx or HAProxy reads; what was there is replaced.
 
-        Those of one key a file get the one that encrypts. HAProxy's has the last retired, the present and the next.
+        nginx's has the key that encrypts; HAProxy's the retired, the present and the next. Errors:
+        :class:`KeyFileError` where the format cannot hold them, as Apache's cannot hold a key of 80 bytes.
         """
-        order, secrets = [info.name for info in self.key_info()], ffi.new(KEYS, lib.RING_KEYS_MOST)
-        count = lib.sslsession_ring_get(self._native, secrets, True)
-        known = {
-            bytes(ffi.buffer(each.name)): _keyfiles.Material(
+        infos = self.key_info()
+        known = self._secrets()
+        by_state = {
+            state: [known[info.name] for info in infos if info.state == state]
+            for state in ("current", "next", "retired")
+        }
+        keys = by_state["current"]
+        if format == "haproxy":
+            keys = [*keys, *reversed(by_state["retired"]), *by_state["next"][:1]]
+        _keyfiles.write(path, keys, format)
+
+    def _secrets(self) -> dict[bytes, _keyfiles.Material]:
+        native = ffi.new(KEYS, lib.RING_KEYS_MOST)
+        count = lib.sslsession_ring_get(self._native, native, True)
+        found = [
+            _keyfiles.Material(
                 bytes(ffi.buffer(each.name)),
                 bytes(ffi.buffer(each.cipher_key)[: each.size]),
                 bytes(ffi.buffer(each.mac_key)[: each.size]),
             )
-            for each in secrets[0:count]
-        }
-        ffi.memmove(secrets, bytes(ffi.sizeof(secrets)), ffi.sizeof(secrets))
-        _keyfiles.write(path, [known[name] for name in order if name in known], format)
+            for each in native[0:count]
+        ]
+        ffi.memmove(native, bytes(ffi.sizeof(native)), ffi.sizeof(native))
+        return {key.name: key for key in found}
 
     def __repr__(self) -> str:
         return f"<TicketKeyRing of {len(self.key_info())} keys>"
