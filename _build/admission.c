@@ -276,7 +276,7 @@ static int bind_effective(SSL *ssl, struct connection *connection) {
         memcpy(served->effective, served->binding, BINDING_SIZE);
         return 1;
     }
-    sslsession_read_policy(ssl, &policy);
+    read_settings(ssl, &policy);
     return bind_to(&policy, SSL_get_SSL_CTX(ssl), served->effective);
 }
 

@@ -120,7 +120,8 @@ static int digest_certificates(SSL *ssl, struct attachment *home, X509 *own, uns
     return 1;
 }
 
-static void sslsession_read_policy(SSL *ssl, sslsession_policy *policy) {
+/* All but the suites. */
+static void read_settings(SSL *ssl, sslsession_policy *policy) {
     SSL_CTX *ctx = SSL_get_SSL_CTX(ssl);
     X509_VERIFY_PARAM *param = SSL_get0_param(ssl);
     X509 *own = SSL_get_certificate(ssl);
@@ -146,9 +147,13 @@ static void sslsession_read_policy(SSL *ssl, sslsession_policy *policy) {
     if (OpenSSL_version_num() < 0x30000000L)
         policy->options &= UINT32_MAX;
     policy->trust_objects = trust_objects(ctx);
-    digest_suites(ssl, home, policy->ciphers);
     if (own != NULL)
         policy->has_certificate = digest_certificates(ssl, home, own, policy->certificate);
+}
+
+static void sslsession_read_policy(SSL *ssl, sslsession_policy *policy) {
+    read_settings(ssl, policy);
+    digest_suites(ssl, attachment_of(SSL_get_SSL_CTX(ssl)), policy->ciphers);
 }
 
 /* The named group as OpenSSL numbers it (a NID, or 0x1000000 and the IANA id), 0 for none. */
@@ -258,10 +263,12 @@ static sslsession_facts *gather(SSL *ssl, SSL_SESSION *session, int settled) {
         free(facts);
         return NULL;
     }
-    if (connection != NULL && connection->begun)
-        facts->policy = connection->policy;
-    else
+    if (connection == NULL || !connection->begun)
         sslsession_read_policy(ssl, &facts->policy);
+    else
+        facts->policy = connection->policy;
+    if (connection != NULL && connection->begun && facts->policy.server)
+        digest_suites(ssl, attachment_of(SSL_get_SSL_CTX(ssl)), facts->policy.ciphers);
     if (connection != NULL && connection->swapped && !facts->policy.server)
         facts->policy.has_certificate = CERTIFICATE_UNKNOWN;
     facts->version = SSL_SESSION_get_protocol_version(session);

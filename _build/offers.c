@@ -82,7 +82,7 @@ static void begin(SSL *ssl, struct connection *connection) {
         connection->home = home;
     /* Where set_session read it just now, only `conn.context = other` can have changed the connection's settings. */
     if (!connection->policy_read || home == NULL || connection->policy.context != home->id)
-        sslsession_read_policy(ssl, &connection->policy);
+        SSL_is_server(ssl) ? read_settings(ssl, &connection->policy) : sslsession_read_policy(ssl, &connection->policy);
     SSL_callback_ctrl(ssl, CTRL_SET_TLSEXT_DEBUG_CB, (generic_cb)on_extension);
     if (SSL_is_server(ssl))
         return;

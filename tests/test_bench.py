@@ -207,6 +207,7 @@ class TestCommand:
             "memory_growth": "x",
             "memory_bytes": "bytes",
             "sqlite_take": "us",
+            **{f"server_{kind}_{version}": "x" for version in ("1.2", "1.3") for kind in ("cache", "ring")},
         }
 
     def test_a_redis_is_measured_where_one_is_named(self) -> None:

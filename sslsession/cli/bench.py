@@ -14,6 +14,7 @@ from rich.table import Table
 from sslsession import _borrow
 from sslsession.bench import report
 from sslsession.bench.costs import measure_costs
+from sslsession.bench.servers import measure_servers
 from sslsession.bench.identity import VERSIONS
 from sslsession.bench.run import Result, VersionResult, run
 from sslsession.cli._terminal import json_option, out, say_json
@@ -57,7 +58,7 @@ def bench(
     versions = [version] if version is not None else list(VERSIONS)
     with _progress(len(versions) * rounds) as step:
         result = run(versions, rounds=rounds, handshakes=handshakes, step=step)
-    costs = measure_costs(redis, entries)
+    costs = [*measure_costs(redis, entries), *measure_servers(versions, rounds, handshakes)]
     if as_json:
         say_json(report.to_plain(result, costs))
     else:
