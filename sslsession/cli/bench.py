@@ -14,9 +14,9 @@ from rich.table import Table
 from sslsession import _borrow
 from sslsession.bench import report
 from sslsession.bench.costs import measure_costs
-from sslsession.bench.servers import measure_servers
 from sslsession.bench.identity import VERSIONS
 from sslsession.bench.run import Result, VersionResult, run
+from sslsession.bench.servers import measure_servers
 from sslsession.cli._terminal import json_option, out, say_json
 
 
