@@ -54,6 +54,8 @@ class MemoryStore(Store):
         # How many values there are beyond one for each key.
         self._further = 0
         self._bytes = 0
+        self.evicted = 0
+        """How many values went because there was no room for them."""
         _fork.tell(self)
 
     def __repr__(self) -> str:
@@ -203,6 +205,7 @@ class MemoryStore(Store):
             oldest = list(islice(young, len(young) // OLDEST_PART + 1))
             for key in reversed(oldest):
                 self._old[key] = young.pop(key)
+        self.evicted += 1
         key, record = self._old.popitem()
         self._uncount(key, record)
         if isinstance(record, list):
