@@ -13,6 +13,8 @@ COMMANDS = {
     "probe": "What a server resumes: session ids, tickets, TLS 1.3 PSKs, 0-RTT.",
     "show": "A saved session, field by field; secrets stay hidden.",
     "bench": "What resumption saves: full against resumed handshakes.",
+    "serve": "A TLS server to test clients against, of one worker or many.",
+    "keys": "Ticket key files: new, rotate, show, convert.",
     "cache": "Sessions in a store: list, purge, export, import.",
     "doctor": "Whether this interpreter's OpenSSL can be used, and what it lacks.",
 }

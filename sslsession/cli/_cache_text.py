@@ -150,10 +150,10 @@ def summary(kinds: Counter[str]) -> str:
 
 
 def plural(number: int, what: str) -> str:
-    """``1 entry``, ``2 entries``."""
+    """``1 entry``, ``2 entries``, ``2 keys``."""
     if number == 1:
         return f"1 {what}"
-    return f"{number} {what[:-1]}ies" if what.endswith("y") else f"{number} {what}s"
+    return f"{number} {what[:-1]}ies" if what.endswith("ry") else f"{number} {what}s"
 
 
 def count_line(rows: Sequence[Row]) -> str:

@@ -11,7 +11,13 @@ import click
 from rich.console import Console
 from rich.text import Text
 
+from sslsession.errors import KeyFileError
+from sslsession.probing.failures import printable
+
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+shared_option = click.option(
+    "--allow-shared", is_flag=True, help="Read keys that other users can read or write, too."
+)
 
 STYLES = {True: "green", False: "red", None: "yellow"}
 """The style of what is so, what is not, and what is neither."""
@@ -30,6 +36,16 @@ def say_json(value: Any) -> None:
 def styled(text: str, state: bool | None) -> Text:
     """Text in the colour of a finding; nothing in it is read as markup."""
     return Text(text, style=STYLES[state])
+
+
+def unreadable(error: OSError) -> click.ClickException:
+    """For a file that could not be opened or read."""
+    return click.ClickException(f"{printable(str(error.filename))} cannot be read: {error.strerror}")
+
+
+def bad_key_file(error: KeyFileError) -> click.ClickException:
+    """What the library says, by the names of options."""
+    return click.ClickException(printable(str(error)).replace("allow_shared=True", "--allow-shared"))
 
 
 @contextlib.contextmanager
