@@ -75,6 +75,7 @@ def pytest(session: nox.Session, *options: str, under: Sequence[str] = ()) -> No
 def tests(session: nox.Session) -> None:
     """Everything, on the Python that runs nox, with coverage."""
     install(session, "cli")
+    session.install(*group("servers"))
     session.env["COVERAGE_FILE"] = str(ROOT / ".coverage")
     session.env["COVERAGE_RCFILE"] = str(SETTINGS)
     session.run("coverage", "erase")

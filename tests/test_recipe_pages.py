@@ -18,7 +18,7 @@ def index() -> str:
 
 
 def test_the_index_lists_each_page_once(index: str):
-    assert re.findall(r"^\| \[[\w.]+\]\(([\w-]+)\.md\) \|", index, re.MULTILINE) == PAGES
+    assert sorted(re.findall(r"^\| \[[\w.]+\]\(([\w-]+)\.md\) \|", index, re.MULTILINE)) == PAGES
 
 
 def test_each_page_is_run_by_some_test():
@@ -28,10 +28,11 @@ def test_each_page_is_run_by_some_test():
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_a_page_adds_one_line_to_each_program(page: str):
+def test_a_page_adds_one_line_or_two_to_each_program(page: str):
     for program in programs(page):
         compile(program.code, page, "exec")
-        assert program.code.count(ADDED) == 1
+        server = "TicketKeyRing" in program.code
+        assert program.code.count(ADDED) in ((1, 2) if server else (1,))
         assert max(map(len, program.code.splitlines())) <= 110
 
 

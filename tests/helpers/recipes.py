@@ -42,7 +42,9 @@ _watch(ssl.SSLObject)
 del _watch, ssl, warnings
 """
 UNBUILT = {
+    "OpenSSL": sys.implementation.name != "cpython",
     "truststore": sys.version_info < (3, 10),
+    "uvicorn": sys.version_info < (3, 10),
     "uvloop": sys.implementation.name != "cpython" or sys.platform == "win32",
 }
 """Whether this Python is left out by the markers of the dependency group."""
@@ -70,6 +72,13 @@ class Program:
     code: str
     output: str
 
+    @property
+    def without_added(self) -> str:
+        """The plain library's: without the added lines."""
+        kept = [line for line in self.code.splitlines() if not line.endswith(ADDED)]
+        assert len(kept) < len(self.code.splitlines()), f"{self.page}: no line ends in {ADDED!r}"
+        return "\n".join(kept) + "\n"
+
     def run(
         self,
         *args: str | int,
@@ -83,18 +92,16 @@ class Program:
         All its handshakes are watched where `ssl` makes them, whatever the library above does with the socket.
         AssertionError if its status is not `expect`.
         """
-        code = self.code
-        if plain:
-            kept = [line for line in code.splitlines() if not line.endswith(ADDED)]
-            assert len(kept) < len(code.splitlines()), f"{self.page}: no line ends in {ADDED!r}"
-            code = "\n".join(kept)
         trust = {
             "SSL_CERT_FILE": str(ca.pem_path),
             "SSL_CERT_DIR": "/nonexistent",
             "REQUESTS_CA_BUNDLE": str(ca.pem_path),
         }
         done = run_python(
-            WATCH + code, args=[str(each) for each in args], env={**trust, **(env or {})}, expect=expect
+            WATCH + (self.without_added if plain else self.code),
+            args=[str(each) for each in args],
+            env={**trust, **(env or {})},
+            expect=expect,
         )
         handshakes = [(version, reused == "True") for version, reused in HANDSHAKE.findall(done.stderr)]
         return Outcome(done.stdout + HANDSHAKE.sub("", done.stderr).strip(), handshakes)
