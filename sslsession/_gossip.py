@@ -22,6 +22,7 @@ class Gossip:
     def __init__(self, key: bytes) -> None:
         self.key = key
         self.entries: dict[bytes, float] = {}
+        """One dict for good: others read it."""
 
     def add(self, entry: bytes, expires_at: float) -> bool:
         """Adds an entry; whether it is new."""
@@ -33,13 +34,16 @@ class Gossip:
 
     def purge(self, now: float) -> bool:
         """Forgets what has expired, and beyond the most there may be what expires first; whether there was any."""
-        keep = [item for item in self.entries.items() if item[1] > now]
-        if len(keep) > ENTRIES_MOST:
-            keep = sorted(keep, key=lambda item: item[1])[-ENTRIES_MOST:]
-        gone = len(keep) < len(self.entries)
-        if gone:
-            self.entries = dict(keep)
-        return gone
+        gone = [each for each, until in self.entries.items() if until <= now]
+        for each in gone:
+            del self.entries[each]
+        if len(self.entries) > ENTRIES_MOST:
+            # By the entry too, so that of the same entries all forget the same ones.
+            order = sorted(self.entries, key=lambda each: (self.entries[each], each))
+            for each in order[:-ENTRIES_MOST]:
+                del self.entries[each]
+                gone.append(each)
+        return bool(gone)
 
     def pack(self) -> bytes:
         """All entries as one value."""

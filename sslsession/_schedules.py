@@ -9,8 +9,8 @@ from __future__ import annotations
 import hashlib
 import hmac
 from collections.abc import Iterable
-from math import inf
-from typing import NamedTuple
+from math import ceil, inf
+from typing import Any, NamedTuple
 
 from sslsession._keyfiles import Material
 
@@ -23,6 +23,24 @@ AHEAD = 2
 """How many keys are there before their time."""
 SKEW = 60
 """How far the clocks of hosts may be apart, in seconds."""
+
+
+def check(rotate_every: Any, lifetime: Any, room: int, skew: float = 0) -> None:
+    """Errors: ``TypeError``, ``ValueError`` for what no ring with room for so many keys can do."""
+    for name, value, most, told in (
+        ("rotate_every", rotate_every, 30 * 24 * HOUR, "30 days"),
+        ("lifetime", lifetime, 7 * 24 * HOUR, "7 days (RFC 8446 4.6.1)"),
+    ):
+        if not isinstance(value, (int, float)) or isinstance(value, bool):
+            raise TypeError(f"{name} is a number of seconds, not {type(value).__name__}")
+        if not 1 <= value <= most:
+            raise ValueError(f"{name} is 1 second to {told}, in seconds, not {value!r}")
+    least = ceil((lifetime + 2 * skew) / (room - 8))
+    if rotate_every < least:
+        raise ValueError(
+            f"tickets of {lifetime!r} seconds need a rotate_every of at least {least}, not {rotate_every!r}:"
+            f" there is room for {room} keys"
+        )
 
 
 class Timed(NamedTuple):
@@ -60,10 +78,10 @@ class Slots:
         """The slot of a time."""
         return int(now // self.rotate_every)
 
-    def wanted(self, now: float) -> range:
+    def wanted(self, now: float, ahead: int = AHEAD) -> range:
         """The slots whose keys are needed now: those of tickets that live, this one, and those to come."""
         first = self.number(now - self.lifetime - SKEW)
-        return range(first, self.number(now + SKEW) + AHEAD + 1)
+        return range(first, self.number(now + SKEW) + ahead + 1)
 
     def timed(self, number: int, material: Material) -> Timed:
         """A slot's key with its times."""
@@ -78,11 +96,11 @@ class Derived:
         self._secret = secret
         self._slots = Slots(rotate_every, lifetime)
 
-    def keys(self, now: float) -> list[Timed]:
-        """The keys that are needed now."""
+    def keys(self, now: float, ahead: int = AHEAD) -> list[Timed]:
+        """The keys that are needed now, in the order of their times; so many of them are to come."""
         return [
             self._slots.timed(number, derive(self._secret, b"%d" % number))
-            for number in self._slots.wanted(now)
+            for number in self._slots.wanted(now, ahead)
         ]
 
 
@@ -93,32 +111,24 @@ class Ratchet:
     """
 
     def __init__(self, chain: bytes, now: float, rotate_every: float, lifetime: float) -> None:
-        self._chain = chain
         self._slots = Slots(rotate_every, lifetime)
         self._begin = now
-        self._made: list[Timed] = []
-        self._next = 0
+        # The chain, the slot it has come to, the keys it gave: all change in one step, for a fork comes at any moment.
+        self._state: tuple[bytes, int, list[Timed]] = (chain, 0, [])
 
-    def keys(self, now: float) -> list[Timed]:
-        """The keys that are needed now; those whose tickets are dead are forgotten."""
-        last = max(0, int((now - self._begin) // self._slots.rotate_every)) + AHEAD
-        if last - self._next > AHEAD + int(self._slots.lifetime // self._slots.rotate_every) + 2:
-            self._skip(last - AHEAD)
-        while self._next <= last:
-            material = derive(self._chain, b"key")
-            self._chain = expand(self._chain, b"sslsession next", 32)
-            begins = self._begin + self._next * self._slots.rotate_every
+    def keys(self, now: float, ahead: int = AHEAD) -> list[Timed]:
+        """The same as of ``Derived``; those whose tickets are dead are forgotten."""
+        chain, number, made = self._state
+        made = [each for each in made if each.decrypts_until > now]
+        last = max(0, int((now - self._begin) // self._slots.rotate_every)) + ahead
+        while number <= last:
+            begins = self._begin + number * self._slots.rotate_every
             ends = begins + self._slots.rotate_every + self._slots.lifetime
-            self._made.append(Timed(material, begins, ends))
-            self._next += 1
-        self._made = [each for each in self._made if each.decrypts_until > now]
-        return list(self._made)
-
-    def _skip(self, to: int) -> None:
-        """A process that slept: nothing was encrypted in between."""
-        while self._next < to:
-            self._chain = expand(self._chain, b"sslsession next", 32)
-            self._next += 1
+            if ends > now:  # not of a time that the process slept through
+                made.append(Timed(derive(chain, b"key"), begins, ends))
+            chain, number = expand(chain, b"sslsession next", 32), number + 1
+        self._state = chain, number, made
+        return list(made)
 
 
 def fixed(materials: Iterable[Material]) -> list[Timed]:
@@ -140,13 +150,12 @@ class Agreed:
 
     def missing(self, now: float) -> list[float]:
         """The times from which no key encrypts yet, of the slots to come and the present one."""
-        known = {int.from_bytes(each[1:9], "big") for each in self._entries if each[:1] == b"K"}
-        every = self._slots.rotate_every
+        known = {int(each.encrypts_from) for each in self.keys(now)}
         present = self._slots.number(now)
-        if not any(at <= now for at in known):
-            known.discard(int(present * every))
-        wanted = range(present + (1 if any(at <= now for at in known) else 0), present + AHEAD + 1)
-        return [int(number * every) for number in wanted if int(number * every) not in known]
+        starts = [int(number * self._slots.rotate_every) for number in range(present, present + AHEAD + 1)]
+        if any(starts[0] <= at <= now for at in known):  # there may be another than the slot's own
+            del starts[0]
+        return [at for at in starts if at not in known]
 
     def entry(self, material: Material, encrypts_from: float) -> tuple[bytes, float]:
         """A key as an entry of the set, and when it expires."""

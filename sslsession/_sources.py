@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import weakref
+from math import inf
 from pathlib import Path
 from typing import Any, Callable
 
 from sslsession import _callbacks, _keyfiles, _schedules
 from sslsession._gossip import Gossip
-from sslsession._schedules import LIFETIME, ROTATE_EVERY, Timed
+from sslsession._schedules import AHEAD, LIFETIME, ROTATE_EVERY, Timed
 from sslsession.errors import SessionError
 
 SHARED_EVERY = 0.25
@@ -60,22 +62,30 @@ class Local(Source):
         self._gone: set[bytes] = set()
 
     def keys(self, now: float) -> list[Timed]:
-        """As scheduled, but for what was rotated or withdrawn."""
-        scheduled = [each for each in self._schedule.keys(now) if each.material.name not in self._gone]
-        return [each._replace(encrypts_from=self._begins(each)) for each in scheduled]
+        """As scheduled, but for what was rotated or withdrawn; however often that was, there are keys to come."""
+        ahead = AHEAD
+        while True:
+            found = self._changed(self._schedule.keys(now, ahead))
+            if sum(each.encrypts_from > now for each in found) >= AHEAD:
+                return found
+            ahead += 1
 
-    def _begins(self, key: Timed) -> float:
-        return min(key.encrypts_from, self._early.get(key.material.name, key.encrypts_from))
+    def _changed(self, scheduled: list[Timed]) -> list[Timed]:
+        found, vacant = [], inf
+        for each in scheduled:
+            begins = min(each.encrypts_from, self._early.get(each.material.name, inf), vacant)
+            vacant = begins if each.material.name in self._gone else inf
+            if vacant == inf:
+                found.append(each._replace(encrypts_from=begins))
+        return found
 
     def rotate(self, now: float) -> None:
         """The next key begins now."""
-        coming = [each for each in self.keys(now) if each.encrypts_from > now]
+        coming = (each for each in self.keys(now) if each.encrypts_from > now)
         self._early[min(coming, key=lambda each: each.encrypts_from).material.name] = now
 
-    def revoke(self, name: bytes, now: float, *, current: bool) -> None:
-        """Forgets the key; where it was the present one, the next begins now."""
-        if current:
-            self.rotate(now)
+    def revoke(self, name: bytes, now: float, *, current: bool) -> None:  # noqa: ARG002
+        """Forgets the key; the one after it takes its time, which may be the present."""
         self._gone.add(name)
 
 
@@ -84,18 +94,28 @@ class Shared(Source):
 
     every = SHARED_EVERY
 
-    def __init__(self, store: Any, name: str, rotate_every: float, lifetime: float) -> None:
+    def __init__(self, store: Any, owns: bool, name: str, rotate_every: float, lifetime: float) -> None:
         super().__init__()
         self._store = store
+        if owns:
+            # Not at exit, when the ticker may still ask it.
+            weakref.finalize(self, store.close).atexit = False
         self._gossip = Gossip(b"sslsession-keys-1:" + name.encode())
         self._agreed = _schedules.Agreed(self._gossip.entries, rotate_every, lifetime)
         self._own: _schedules.Ratchet | None = None
+        self._left: list[Timed] = []
 
     def keys(self, now: float) -> list[Timed]:
-        """Those of the store; of this process alone, where the store never answered."""
+        """Those of the store; of this process alone, as long as the store never answered."""
         found = self._agreed.keys(now)
         if found:
-            return found
+            if self._own is not None:
+                # What they encrypted until now is not lost.
+                self._left = [each for each in self._own.keys(now) if each.encrypts_from <= now]
+                self._own = None
+            return found + [
+                each._replace(encrypts_from=-1.0) for each in self._left if each.decrypts_until > now
+            ]
         if self._own is None:
             self._own = _schedules.Ratchet(os.urandom(32), int(now), ROTATE_EVERY, LIFETIME)
         return self._own.keys(now)

@@ -83,6 +83,7 @@ class TicketKeyRing:
         self._source, self._clock = source, clock
         self._lock = threading.RLock()
         self._joined = []
+        _rings.add(self)
         self.refresh()
         ticker.every(source.every, self.refresh)
         return self
@@ -99,7 +100,7 @@ class TicketKeyRing:
 
         rotate_every, lifetime (of a ticket): seconds. clock: for tests.
         """
-        _check(rotate_every, lifetime)
+        _schedules.check(rotate_every, lifetime, lib.RING_KEYS_MOST)
         schedule = _schedules.Ratchet(os.urandom(32), int(clock()), rotate_every, lifetime)
         return cls._of(_sources.Local(schedule, rotate_every), clock)
 
@@ -116,7 +117,9 @@ class TicketKeyRing:
 
         secret: at least 32 random bytes (``secrets.token_hex(32)``); who has it opens all tickets there ever were.
         """
-        _check(rotate_every, lifetime)
+        _schedules.check(rotate_every, lifetime, lib.RING_KEYS_MOST, _schedules.SKEW)
+        if not isinstance(secret, (str, bytes, bytearray)):
+            raise TypeError(f"the secret is bytes or text, not {type(secret).__name__}")
         secret = secret.encode() if isinstance(secret, str) else bytes(secret)
         if len(secret) < _schedules.SECRET_LEAST or len(set(secret)) < 8:
             raise ValueError("the secret must be at least 32 random bytes, such as secrets.token_hex(32)")
@@ -140,8 +143,11 @@ class TicketKeyRing:
         """
         from sslsession.stores.urls import opened
 
-        _check(rotate_every, lifetime)
-        return cls._of(_sources.Shared(opened(store), name, rotate_every, lifetime), clock)
+        _schedules.check(rotate_every, lifetime, lib.RING_KEYS_MOST)
+        if not isinstance(name, str):
+            raise TypeError(f"name is a str, not {type(name).__name__}")
+        owns = isinstance(store, str)
+        return cls._of(_sources.Shared(opened(store), owns, name, rotate_every, lifetime), clock)
 
     @classmethod
     def from_file(
@@ -178,6 +184,7 @@ class TicketKeyRing:
             user.ring, user.server = self._native, _serving.default_rules()
             user.holder = self
             self._joined.append(Joined(weakref.ref(context), _serving.join(context, user), user))
+            self._tell_time(self._clock())
 
     def detach(self, ctx: ssl.SSLContext) -> None:
         """The context's tickets are OpenSSL's own again; those of this ring are full handshakes there."""
@@ -200,7 +207,13 @@ class TicketKeyRing:
             now = self._clock()
             self._source.look(now)
             self._install(self._source.keys(now))
-            lib.sslsession_ring_set_time(self._native, 0 if self._clock is time.time else int(now))
+            self._tell_time(now)
+
+    def _tell_time(self, now: float) -> None:
+        if self._clock is not time.time:
+            lib.sslsession_ring_set_time(self._native, int(now))
+            for each in self._joined:
+                lib.sslsession_server_set_time(each.user.server, int(now))
 
     def _install(self, keys: list[Timed]) -> None:
         live = sorted(keys, key=lambda each: each.encrypts_from)[-lib.RING_KEYS_MOST :]
@@ -230,11 +243,14 @@ class TicketKeyRing:
         key_name: its 16 bytes (``key_info()``). Errors: ``KeyError`` where there is none of that name;
         :class:`SessionError` for the first key of a file.
         """
+        if not isinstance(key_name, (bytes, bytearray)):
+            raise TypeError(f"key_name is bytes, the name of a KeyInfo, not {type(key_name).__name__}")
+        name = bytes(key_name)
         with self._lock:
             states = {info.name: info.state for info in self.key_info()}
-            if key_name not in states:
-                raise KeyError(f"there is no ticket key {bytes(key_name).hex()} in this ring")
-            self._source.revoke(bytes(key_name), self._clock(), current=states[key_name] == "current")
+            if name not in states:
+                raise KeyError(f"there is no ticket key {name.hex()} in this ring")
+            self._source.revoke(name, self._clock(), current=states[name] == "current")
         self.refresh()
 
     def key_info(self) -> list[KeyInfo]:
@@ -242,11 +258,12 @@ class TicketKeyRing:
         self.refresh()
         native, now = ffi.new(KEYS, lib.RING_KEYS_MOST), int(self._clock())
         count = lib.sslsession_ring_get(self._native, native, False)
-        begun = [each for each in native[0:count] if each.encrypts_from <= now]
-        current = max(begun or native[0:count], key=lambda each: each.encrypts_from)
+        # As encrypting() in ring.c: of those that began together the last; before the first one's time, the first.
+        begun = [number for number in range(count) if native[number].encrypts_from <= now]
         found = []
-        for each in native[0:count]:
-            state = "current" if each == current else "next" if each.encrypts_from > now else "retired"
+        for number, each in enumerate(native[0:count]):
+            current = number == (begun[-1] if begun else 0)
+            state = "current" if current else "next" if each.encrypts_from > now else "retired"
             until = float(each.decrypts_until) if each.decrypts_until < FOREVER else float("inf")
             name = bytes(ffi.buffer(each.name))
             found.append(KeyInfo(name, state, float(each.encrypts_from), until, each.issued, each.opened))
@@ -270,16 +287,15 @@ class TicketKeyRing:
         nginx's has the key that encrypts; HAProxy's the retired, the present and the next. Errors:
         :class:`KeyFileError` where the format cannot hold them, as Apache's cannot hold a key of 80 bytes.
         """
-        infos = self.key_info()
-        known = self._secrets()
-        by_state = {
-            state: [known[info.name] for info in infos if info.state == state]
-            for state in ("current", "next", "retired")
-        }
-        keys = by_state["current"]
+        with self._lock:
+            infos, known = self.key_info(), self._secrets()
+        coming = [info for info in infos if info.state == "next"]
+        # HAProxy asks for three: where none is retired yet, the one after the next takes its place.
+        retired = [info for info in infos if info.state == "retired"] or coming[1:2]
+        order = infos[:1]
         if format == "haproxy":
-            keys = [*keys, *reversed(by_state["retired"]), *by_state["next"][:1]]
-        _keyfiles.write(path, keys, format)
+            order += [*sorted(retired, key=lambda info: info.encrypts_from), *coming[:1]]
+        _keyfiles.write(path, [known[info.name] for info in order], format)
 
     def _secrets(self) -> dict[bytes, _keyfiles.Material]:
         native = ffi.new(KEYS, lib.RING_KEYS_MOST)
@@ -299,10 +315,13 @@ class TicketKeyRing:
         return f"<TicketKeyRing of {len(self.key_info())} keys>"
 
 
-def _check(rotate_every: float, lifetime: float) -> None:
-    if not 1 <= rotate_every <= 30 * 24 * 3600:
-        raise ValueError(f"rotate_every is 1 second to 30 days, in seconds, not {rotate_every!r}")
-    if not 1 <= lifetime <= 7 * 24 * 3600:
-        raise ValueError(f"lifetime is 1 second to 7 days (RFC 8446 4.6.1), in seconds, not {lifetime!r}")
-    if lifetime / rotate_every > lib.RING_KEYS_MOST - 8:
-        raise ValueError("lifetime is too many times rotate_every: rotate less often")
+_rings: weakref.WeakSet[TicketKeyRing] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    for ring in list(_rings):
+        ring._lock = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

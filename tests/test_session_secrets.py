@@ -28,28 +28,10 @@ from helpers.sessions import (
     session_of,
     take,
 )
+from helpers.spellings import spellings
 from sslsession import Session, SessionError, SessionHooks
 
 pytestmark = pytest.mark.binding
-PIECE = 8
-
-
-def spellings(secret: bytes) -> set[str]:
-    """Each piece of a secret, in the ways that text can hold it."""
-    found = set()
-    for at in range(len(secret) - PIECE + 1):
-        piece = secret[at : at + PIECE]
-        found.add(piece.hex())
-        found.add(piece.hex(":"))
-        found.add(repr(piece)[2:-1])
-        found.add(repr(list(piece))[1:-1])
-        found.add(piece.decode("latin-1"))
-    for shift in range(3):
-        text = base64.b64encode(secret[shift:]).decode().rstrip("=")
-        found |= {text[at : at + 10] for at in range(0, len(text) - 10, 2)}
-        text = base64.urlsafe_b64encode(secret[shift:]).decode().rstrip("=")
-        found |= {text[at : at + 10] for at in range(0, len(text) - 10, 2)}
-    return found
 
 
 class Watched:
