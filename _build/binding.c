@@ -71,6 +71,7 @@ static int bind_to(const sslsession_policy *policy, SSL_CTX *ctx, unsigned char 
     if (policy->verify_mode & VERIFY_PEER) {
         at = put_number(at, (uint64_t)(int64_t)policy->depth, 4);
         at = put_number(at, policy->verify_flags, 8);
+        at = put_number(at, (uint64_t)policy->security_level, 1);
         if (!digest_trust(ctx, at))
             return 0;
         at += 32;

@@ -34,7 +34,9 @@ SOURCES = (
     "unasked.c",
     "ring.c",
     "binding.c",
+    "rules.c",
     "admission.c",
+    "settling.c",
     "shelved.c",
     "bench.c",
 )

@@ -223,6 +223,8 @@ int SSL_client_hello_get0_ext(SSL *, unsigned int, const unsigned char **, size_
 int SSL_SESSION_set1_ticket_appdata(SSL_SESSION *, const void *, size_t); // C
 long SSL_CTX_set_timeout(SSL_CTX *, long);
 long SSL_CTX_get_timeout(const SSL_CTX *);
+int SSL_CTX_set_num_tickets(SSL_CTX *, size_t);
+size_t SSL_CTX_get_num_tickets(const SSL_CTX *);
 uint32_t SSL_get_max_early_data(const SSL *); // C
 void SSL_set_shutdown(SSL *, int); // C
 void SSL_set0_rbio(SSL *, BIO *); // C

@@ -21,8 +21,9 @@ enum {
 
 static int offer_unasked(SSL *, struct connection *, struct attachment *);
 static int note_outcome(struct connection *, struct attachment *, int, int);
-static int awaits_its_context(struct connection *);
+static int awaits_its_context(SSL *, struct connection *);
 static void settle_the_context(SSL *, struct connection *);
+static void conclude(SSL *, struct connection *);
 
 /* Hangs the ticket's use on a session: 1, or 0 where memory is out. */
 static int bind_use(SSL_SESSION *session) {
@@ -143,12 +144,13 @@ static void on_info(const SSL *borrowed, int where, int value) {
         if (connection != NULL)
             begin(ssl, connection);
         ERR_pop_to_mark();
-    } else if ((where & CB_LOOP) && connection != NULL && awaits_its_context(connection)) {
+    } else if ((where & CB_LOOP) && connection != NULL && awaits_its_context(ssl, connection)) {
         settle_the_context(ssl, connection);
     } else if ((where & CB_ALERT) && value >> 8 == ALERT_FATAL) {
         withdraw(ssl, connection, where & CB_WRITE);
     } else if ((where & CB_HANDSHAKE_DONE) && connection != NULL) {
         int who = connection->awaited;
+        conclude(ssl, connection);
         connection->done = 1;
         connection->awaited = 0;
         if (who != 0)

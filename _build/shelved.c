@@ -8,6 +8,12 @@ static int is_stateful(SSL *ssl) {
         || (SSL_get_max_early_data(ssl) > 0 && !(options & OP_NO_ANTI_REPLAY));
 }
 
+static int has_id(const SSL_SESSION *session, const unsigned char *id, int length) {
+    unsigned int found_length;
+    const unsigned char *found = SSL_SESSION_get_id(session, &found_length);
+    return (int)found_length == length && memcmp(found, id, found_length) == 0;
+}
+
 static void shelve(SSL *ssl, SSL_SESSION *session) {
     struct served *served = served_of(ssl);
     int version = SSL_SESSION_get_protocol_version(session), size, most;
@@ -32,16 +38,12 @@ static void shelve(SSL *ssl, SSL_SESSION *session) {
     free(bytes);
 }
 
-/* The session of an id that a client proposed, if the store has it and it may be resumed here and now. */
-static SSL_SESSION *unshelve(SSL *ssl, const unsigned char *id, int length) {
-    struct served *served = served_of(ssl);
+/* What the store has under an id, if it is that session, and whole. */
+static SSL_SESSION *fetch_session(SSL *ssl, struct served *served, const unsigned char *id, int length) {
     unsigned char bytes[STORED_MOST];
-    const unsigned char *at = bytes, *found;
+    const unsigned char *at = bytes;
     SSL_SESSION *session;
-    unsigned int found_length;
     int size;
-    if (served == NULL || !served->server->settings.stores)
-        return NULL;
     enter_python();
     size = sslsession_py_unshelve(served->server->settings.number, id, length, SSL_version(ssl), bytes, sizeof bytes);
     left_python();
@@ -49,15 +51,27 @@ static SSL_SESSION *unshelve(SSL *ssl, const unsigned char *id, int length) {
         return NULL;
     ERR_set_mark();
     session = d2i_SSL_SESSION(NULL, &at, size);
-    OPENSSL_cleanse(bytes, (size_t)size);
     ERR_pop_to_mark();
-    if (session == NULL) {
-        tally(served->server, SERVER_REFUSED);
-        return NULL;
-    }
-    found = SSL_SESSION_get_id(session, &found_length);
-    if (at == bytes + size && (int)found_length == length && memcmp(found, id, found_length) == 0 && admit(ssl, session))
+    OPENSSL_cleanse(bytes, (size_t)size);
+    if (session != NULL && at == bytes + size && has_id(session, id, length)
+        && SSL_SESSION_get_protocol_version(session) == SSL_version(ssl))
         return session;
+    tally(served->server, SERVER_REFUSED);
     SSL_SESSION_free(session);
     return NULL;
+}
+
+/* The session of an id that a client proposed, if the store has it and it may be resumed here and now. After a
+ * HelloRetryRequest the client proposes it once more, and one of TLS 1.3 is not in the store any longer. */
+static SSL_SESSION *unshelve(SSL *ssl, const unsigned char *id, int length) {
+    struct served *served = served_of(ssl);
+    if (served == NULL || !served->server->settings.stores)
+        return NULL;
+    if (served->taken == NULL || !has_id(served->taken, id, length)) {
+        SSL_SESSION_free(served->taken);
+        served->taken = fetch_session(ssl, served, id, length);
+    }
+    if (served->taken == NULL || !admit(ssl, served->taken) || !SSL_SESSION_up_ref(served->taken))
+        return NULL;
+    return served->taken;
 }

@@ -18,6 +18,7 @@ static int wanted(struct attachment *attachment, int what) {
 static void keep_unasked(SSL *, SSL_SESSION *, struct attachment *);
 static void shelve(SSL *, SSL_SESSION *);
 static SSL_SESSION *unshelve(SSL *, const unsigned char *, int);
+static int admit(SSL *, SSL_SESSION *);
 
 static int on_new(SSL *ssl, SSL_SESSION *session) {
     struct attachment *attachment = attachment_for(ssl);
@@ -50,6 +51,10 @@ static SSL_SESSION *on_get(SSL *ssl, const unsigned char *id, int length, int *c
         enter_python();
         session = sslsession_py_get(attachment->id, ssl, id, length);
         left_python();
+        if (session != NULL && (atomic_read(&attachment->wants) & WANT_SERVE) && !admit(ssl, session)) {
+            SSL_SESSION_free(session);
+            session = NULL;
+        }
     }
     if (session == NULL && wanted(attachment, WANT_STORE))
         session = unshelve(ssl, id, length);

@@ -202,9 +202,9 @@ class Attachment:
             elif protocol == ssl.PROTOCOL_TLS_SERVER:
                 mode |= CACHE_SERVER | (CACHE_NO_INTERNAL if wants & WANT_STORE else 0)
             else:
-                mode |= CACHE_CLIENT | CACHE_SERVER
+                mode |= CACHE_CLIENT | CACHE_SERVER | (CACHE_NO_INTERNAL if wants & WANT_STORE else 0)
             lib.SSL_CTX_ctrl(pointer, SET_CACHE_MODE, mode, ffi.NULL)
-        elif not wanted and self._cache_mode is not None:
+        elif self._cache_mode is not None:
             lib.SSL_CTX_ctrl(pointer, SET_CACHE_MODE, self._cache_mode, ffi.NULL)
             self._cache_mode = None
 

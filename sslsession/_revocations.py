@@ -8,14 +8,18 @@ from __future__ import annotations
 
 import hashlib
 import ssl
+import threading
 from collections.abc import Iterable
 from typing import Any
 
+from sslsession import _callbacks
+from sslsession._gossip import Gossip
 from sslsession._libssl import ffi, lib
 from sslsession.session import Session
 
+KEY = b"sslsession-revoked-1:"
 LINEAGE, ID, CERTIFICATE, NAME = range(4)
-STAMP_VERSION, STAMP_SIZE, LINEAGE_SIZE = 0x51, 35, 12
+STAMP_VERSION, STAMP_SIZE, LINEAGE_SIZE = 0x51, 41, 12
 
 
 def of_session(session: Any) -> list[tuple[int, bytes]]:
@@ -55,6 +59,58 @@ def of_name(name: str) -> list[tuple[int, bytes]]:
 def entry(kind: int, digest: bytes, now: float) -> bytes:
     """One as it is shared."""
     return bytes([kind]) + digest + int(now).to_bytes(8, "big")
+
+
+class Withdrawn:
+    """What a cache withdrew, and what it heard of others that have its store and its ``context_id``."""
+
+    def __init__(self, rules: Any, identity: bytes, limit: float) -> None:
+        self._rules, self._limit = rules, limit
+        self._set = Gossip(KEY + identity)
+        self._lock = threading.RLock()
+        self._deaf = False
+
+    def add(self, what: Iterable[tuple[int, bytes]], now: float) -> None:
+        """In force in this process at once."""
+        with self._lock:
+            for kind, digest in what:
+                self._set.add(entry(kind, digest, now), now + self._limit)
+            install(self._rules, self._set.entries)
+
+    def share(self, store: Any, now: float) -> None:
+        """Tells others and hears from them. The store may take its time, and nobody waits for the lock meanwhile.
+
+        Errors: the store's own.
+        """
+        copy = Gossip(self._set.key)
+        with self._lock:
+            copy.entries.update(self._set.entries)
+        copy.sync(store, now)
+        with self._lock:
+            came = [self._set.add(each, until) for each, until in copy.entries.items()]
+            if self._set.purge(now) or any(came):
+                install(self._rules, self._set.entries)
+
+    def heard(self, store: Any, now: float) -> bool:
+        """The same, for who looks again later: False where it failed, which is told once, until it works again."""
+        try:
+            self.share(store, now)
+        except Exception as error:  # a store of the user's own may raise anything
+            error.__traceback__ = None
+            first, self._deaf = not self._deaf, True
+            if first:
+                _callbacks.report(error, "sslsession's looking for what other servers withdrew")
+            return False
+        self._deaf = False
+        return True
+
+    def end(self) -> None:
+        """The store is about to be closed: who is asking it right now may fail, and says nothing of it."""
+        self._deaf = True
+
+    def after_fork(self) -> None:
+        """In a child: the lock may be held for ever."""
+        self._lock = threading.RLock()
 
 
 def for_c(entries: Iterable[bytes]) -> tuple[Any, int]:

@@ -1,13 +1,14 @@
-"""The rules of a server's contexts, as C has them (``admission.c``): made, joined, counted."""
+"""The rules of a server's contexts, as C has them (``rules.c``): made, joined, counted."""
 
 from __future__ import annotations
 
 import hashlib
 import itertools
 import ssl
+import weakref
 from typing import Any
 
-from sslsession import _borrow
+from sslsession import _borrow, _callbacks, _events
 from sslsession._attachment import Attachment, User
 from sslsession._libssl import ffi, lib
 from sslsession.errors import SessionError
@@ -46,14 +47,35 @@ def default_rules() -> Any:
 
 def join(context: ssl.SSLContext, user: User) -> Attachment:
     """Joins the context's attachment. Errors: :class:`SessionError` where another of the kind has joined."""
-    from sslsession import _callbacks
-
     number = lib.sslsession_context_id(_borrow.context_pointer(context))
-    others = getattr(_callbacks.handlers.get(number), "users", ())
-    for what, name in (("ring", "TicketKeyRing"), ("stores", "ServerSessionCache")):
-        if getattr(user, what) and any(getattr(other, what, None) for other in others):
-            raise SessionError(f"this context has a {name} already: detach that one first")
-    return Attachment.join(context, user, proved=True)
+    with _events.section():
+        others = getattr(_callbacks.handlers.get(number), "users", ())
+        for what, name in (("ring", "TicketKeyRing"), ("stores", "ServerSessionCache")):
+            if getattr(user, what) and any(getattr(other, what, None) for other in others):
+                raise SessionError(f"this context has a {name} already: detach that one first")
+        return Attachment.join(context, user, proved=True)
+
+
+class Joined:
+    """A context that a cache is attached to, and what it had before."""
+
+    def __init__(self, context: ssl.SSLContext, user: User, lifetime: int, tickets: int) -> None:
+        self.context = weakref.ref(context)
+        self._user = user
+        self._attachment: Attachment = join(context, user)
+        pointer = _borrow.context_pointer(context)
+        self._before = lib.SSL_CTX_get_timeout(pointer), lib.SSL_CTX_get_num_tickets(pointer)
+        lib.SSL_CTX_set_timeout(pointer, lifetime)
+        lib.SSL_CTX_set_num_tickets(pointer, tickets)
+
+    def leave(self) -> None:
+        """As it was."""
+        context = self.context()
+        if context is not None:
+            pointer, (timeout, tickets) = _borrow.context_pointer(context), self._before
+            lib.SSL_CTX_set_timeout(pointer, timeout)
+            lib.SSL_CTX_set_num_tickets(pointer, tickets)
+        self._attachment.leave(self._user)
 
 
 def counts(native: Any) -> dict[str, int]:

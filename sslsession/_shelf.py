@@ -6,7 +6,9 @@ from collections import Counter
 from typing import Any
 
 from sslsession import _callbacks
-from sslsession._far import Far
+from sslsession._far import DEFAULT_TIMEOUT, Far
+
+_FAILED = object()
 
 
 class Near:
@@ -16,34 +18,41 @@ class Near:
         self.store = store
         self._owns = owns
         self._counts: Counter[str] = Counter()
-        self._failing = False
+        self._failing: set[str] = set()
 
     def put(self, key: bytes, value: bytes, expires_at: float, single_use: bool) -> None:  # noqa: ARG002
         """Keeps a value."""
-        try:
-            self.store.add(key, value, expires_at=expires_at)
+        if self._ask("add", key, value, expires_at=expires_at) is not _FAILED:
             self._counts["stored"] += 1
-        except Exception as error:  # a store of the user's own may raise anything
-            self._failed(error)
 
     def get(self, key: bytes, single_use: bool) -> bytes | None:
         """A key's value; for good, where it is for single use."""
-        try:
-            found: bytes | None = self.store.take(key) if single_use else self.store.peek(key)
-        except Exception as error:
-            self._failed(error)
-            return None
-        return found
+        found = self._ask("take" if single_use else "peek", key)
+        return None if found is _FAILED else found
 
     def drop(self, key: bytes) -> None:
         """Forgets a key."""
-        self.store.discard(key)
+        self._ask("discard", key)
 
-    def _failed(self, error: Exception) -> None:
+    def _ask(self, verb: str, *arguments: Any, **settings: Any) -> Any:
+        try:
+            found = getattr(self.store, verb)(*arguments, **settings)
+        except Exception as error:  # a store of the user's own may raise anything
+            self._failed(verb, error)
+            return _FAILED
+        self._failing.discard(verb)
+        return found
+
+    def refused(self, error: Exception) -> None:
+        """The store gave what is no session."""
+        self._failed("session", error)
+
+    def _failed(self, what: str, error: Exception) -> None:
+        """Counted each time, and told once, until that works again."""
         error.__traceback__ = None
         self._counts["store_errors"] += 1
-        first, self._failing = not self._failing, True
-        if first:
+        if what not in self._failing:
+            self._failing.add(what)
             _callbacks.report(error, "sslsession's use of a session store; handshakes go on without it")
 
     def counts(self) -> Counter[str]:
@@ -57,6 +66,9 @@ class Near:
         """Lets go of the store."""
         if self._owns:
             self.store.close()
+
+    def after_fork(self) -> None:
+        """In a child: the store does what there is to do."""
 
 
 class Behind:
@@ -82,6 +94,10 @@ class Behind:
         """Has a key forgotten soon."""
         self._far.discard(key)
 
+    def refused(self, error: Exception) -> None:
+        """The store gave what is no session."""
+        self._far.refused(error)
+
     def counts(self) -> Counter[str]:
         """``stored``, ``store_errors``, ``dropped``."""
         return self._far.counts
@@ -93,6 +109,10 @@ class Behind:
     def close(self) -> None:
         """Writes what waits, and lets go of the store."""
         self._far.close()
+
+    def after_fork(self) -> None:
+        """In a child: what waits, and who asks, are the parent's."""
+        self._far.after_fork()
 
 
 def _late(key: bytes, value: bytes) -> None:
@@ -108,4 +128,13 @@ def shelf(store: Any, size: int, owns: bool) -> Near | Behind:
     from sslsession.stores.urls import opened
 
     found = opened(store)
-    return Near(found, owns) if getattr(found, "timeout", None) is None else Behind(found, owns)
+    waits = getattr(found, "timeout", DEFAULT_TIMEOUT) is not None
+    return Behind(found, owns) if waits else Near(found, owns)
+
+
+def end(shelf: Near | Behind) -> None:
+    """For a cache that was never closed: at the interpreter's exit, or where the garbage collector found it."""
+    try:
+        shelf.close()
+    except Exception as error:
+        _callbacks.report(error, "sslsession's use of a session store")

@@ -5,6 +5,7 @@ OpenSSL makes a session and asks for it by its id; C looks at what comes back (`
 
 from __future__ import annotations
 
+import os
 import ssl
 import struct
 import threading
@@ -15,9 +16,9 @@ from types import TracebackType
 from typing import Any, Callable
 
 from sslsession import _borrow, _callbacks, _revocations, _serving, _shelf
-from sslsession._attachment import Attachment, User
-from sslsession._gossip import Gossip
+from sslsession._attachment import User
 from sslsession._libssl import ffi, lib
+from sslsession._revocations import Withdrawn
 from sslsession._serving import AUTHENTICATION_LIMIT
 from sslsession._ticker import ticker
 from sslsession.errors import StoreError, UnsupportedError
@@ -25,8 +26,8 @@ from sslsession.resumption import TLS1_3
 from sslsession.session import Session
 
 PREFIX = b"sslsession-server-1:"
-REVOKED = b"sslsession-revoked-1:"
 IDLE = struct.Struct(">d")
+DER = b"\x30"
 LIFETIME_MOST = 7 * 24 * 3600
 SIZE = 20480
 POLL_EVERY = 0.3
@@ -42,6 +43,7 @@ OPENSSLS = {
     "openssl_misses": 29,
     "openssl_timeouts": 30,
 }
+_caches: weakref.WeakSet[ServerSessionCache] = weakref.WeakSet()
 
 
 class ServerSessionCache:
@@ -66,7 +68,8 @@ class ServerSessionCache:
     are ids (each is used once), and TLS 1.2 has its ids. With a ring, tickets are the ring's, and the store has the
     TLS 1.2 sessions of clients that want no ticket. A session is bound to the server's certificates, its demands on
     client certificates with the authorities it trusts for them, and the server name that the client asked for; what
-    does not match starts full. A store that fails costs resumptions, and never a handshake.
+    does not match starts full. Where revocation lists are looked at, a client is verified again as it resumes, by what
+    the context itself trusts. A store that fails costs resumptions, and never a handshake.
 
     Source: SSL_CTX_sess_set_new_cb(3), SSL_CTX_set_session_ticket_cb(3), SSL_CTX_set_client_hello_cb(3).
     """
@@ -102,18 +105,20 @@ class ServerSessionCache:
         self._owns = store is None or isinstance(store, str)
         self._shelf = _shelf.shelf(store, size, self._owns)
         identity = context_id.encode() if isinstance(context_id, str) else context_id or b""
+        self._shares = store is not None
         self._number, self._rules = _serving.make_rules(identity, authentication_limit, True)
         if clock is not time.time:
             lib.sslsession_server_set_time(self._rules, int(clock()))
-        self._limit = authentication_limit
-        self._revoked = Gossip(REVOKED + identity)
+        self._withdrawn = Withdrawn(self._rules, identity, authentication_limit)
         self._counts: Counter[str] = Counter()
         self._lock = threading.RLock()
-        self._joined: list[Joined] = []
+        self._joined: list[_serving.Joined] = []
         self._closed = False
         _callbacks.shelves[self._number] = shelf = _Reached(weakref.ref(self))
         weakref.finalize(self, _callbacks.shelves.pop, self._number, shelf)
-        if self._shelf.store.timeout is not None:
+        self._finalizer = weakref.finalize(self, _shelf.end, self._shelf)
+        _caches.add(self)
+        if self._shares:
             ticker.every(POLL_EVERY, self._poll)
 
     # Contexts
@@ -133,7 +138,7 @@ class ServerSessionCache:
                 return
             user = User()
             user.server, user.stores, user.holder = self._rules, True, self
-            self._joined.append(Joined(context, user, self._lifetime, self._tickets))
+            self._joined.append(_serving.Joined(context, user, self._lifetime, self._tickets))
 
     def detach(self, ctx: ssl.SSLContext) -> None:
         """Leaves the context as it was found. Its connections go on; what was kept stays in the store."""
@@ -156,15 +161,21 @@ class ServerSessionCache:
 
     def _unshelve(self, session_id: bytes, version: int) -> bytes | None:
         key = PREFIX + session_id
-        found = self._shelf.get(key, version >= TLS1_3)
+        given: Any = self._shelf.get(key, version >= TLS1_3)
+        found = given if isinstance(given, bytes) else None
+        if given is not None and found is None:
+            self._shelf.refused(StoreError(f"the session store gave {type(given).__name__}, not bytes"))
         with self._lock:
             self._counts["misses" if found is None else "hits"] += 1
-        if found is not None and found[:1] != b"\x30":
-            (ends,) = IDLE.unpack_from(found)
-            if self._idle is not None:
-                self._shelf.put(key, found, min(ends, self._clock() + self._idle), False)
-            return found[IDLE.size :]
-        return found
+        if found is None or found[:1] == DER:
+            return found
+        if found[IDLE.size : IDLE.size + 1] != DER:
+            self._shelf.refused(StoreError("the session store has something else under a session's key"))
+            return None
+        (ends,) = IDLE.unpack_from(found)
+        if self._idle is not None:
+            self._shelf.put(key, found, min(ends, self._clock() + self._idle), False)
+        return found[IDLE.size :]
 
     def revoke(
         self,
@@ -190,29 +201,21 @@ class ServerSessionCache:
         if not what:
             raise ValueError("say what to withdraw: session_id, client_certificate or server_name")
         now = self._clock()
-        with self._lock:
-            for kind, digest in what:
-                self._revoked.add(_revocations.entry(kind, digest, now), now + self._limit)
-            _revocations.install(self._rules, self._revoked.entries)
+        self._withdrawn.add(what, now)
         if isinstance(session_id, Session):
             session_id = session_id.id
         if session_id:
             self._shelf.drop(PREFIX + bytes(session_id))
-        if self._shelf.store.timeout is not None:
-            self._share(now)
-
-    def _share(self, now: float) -> None:
-        with self._lock:
-            if self._revoked.sync(self._shelf.store, now):
-                _revocations.install(self._rules, self._revoked.entries)
+        if self._shares:
+            self._withdrawn.share(self._shelf.store, now)
 
     def _poll(self) -> None:
-        try:
-            self._share(self._clock())
-        except StoreError:
-            self._counts["store_errors"] += 1
+        now = self._clock()
         if self._clock is not time.time:
-            lib.sslsession_server_set_time(self._rules, int(self._clock()))
+            lib.sslsession_server_set_time(self._rules, int(now))
+        if not self._closed and not self._withdrawn.heard(self._shelf.store, now):
+            with self._lock:
+                self._counts["store_errors"] += 1
 
     def stats(self) -> dict[str, int]:
         """Counts since the cache was made, of this process; ``openssl_...`` are OpenSSL's own of the attached contexts.
@@ -248,6 +251,8 @@ class ServerSessionCache:
         for each in list(self._joined):
             each.leave()
         self._joined.clear()
+        self._withdrawn.end()
+        self._finalizer.detach()
         self._shelf.close()
 
     def __enter__(self) -> ServerSessionCache:
@@ -278,22 +283,12 @@ class _Reached:
         return cache._unshelve(session_id, version) if cache is not None else None
 
 
-class Joined:
-    """A context that a cache is attached to, and what it had before."""
+def _after_fork() -> None:
+    for cache in list(_caches):
+        cache._lock = threading.RLock()
+        cache._withdrawn.after_fork()
+        cache._shelf.after_fork()
 
-    def __init__(self, context: ssl.SSLContext, user: User, lifetime: int, tickets: int) -> None:
-        self.context = weakref.ref(context)
-        self._user = user
-        self._attachment: Attachment = _serving.join(context, user)
-        pointer = _borrow.context_pointer(context)
-        self._before = lib.SSL_CTX_get_timeout(pointer), context.num_tickets
-        lib.SSL_CTX_set_timeout(pointer, lifetime)
-        context.num_tickets = tickets
 
-    def leave(self) -> None:
-        """As it was."""
-        context = self.context()
-        if context is not None:
-            timeout, context.num_tickets = self._before
-            lib.SSL_CTX_set_timeout(_borrow.context_pointer(context), timeout)
-        self._attachment.leave(self._user)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

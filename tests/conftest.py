@@ -12,6 +12,7 @@ from helpers.certs import Authority, Identity
 from helpers.clients import Clock, Home
 from helpers.contexts import client_context, server_context
 from helpers.openssl_calls import Unraisables
+from helpers.servers import Serving, Way, params
 from sslsession.stores import MemoryStore
 
 
@@ -118,3 +119,19 @@ def unraisables() -> Iterator[Unraisables]:
     gc.collect()
     with Unraisables() as caught:
         yield caught
+
+
+@pytest.fixture(params=params())
+def way(request: pytest.FixtureRequest) -> Way:
+    """Each way in which a session can come back to a server."""
+    way: Way = request.param
+    return way
+
+
+@pytest.fixture
+def serving(way: Way, unraisables: Unraisables) -> Iterator[Serving]:
+    """A server process of that way; nothing goes wrong unheard."""
+    serving = Serving(way)
+    yield serving
+    serving.close()
+    assert unraisables.errors == []
