@@ -143,6 +143,7 @@ static void conclude(SSL *ssl, struct connection *connection) {
     int reused = SSL_session_reused(ssl);
     if (served == NULL)
         return;
+    ERR_set_mark();
     if (served->admitted && reused && !connection->done)
         tally(served->server, SERVER_RESUMED);
     if (!reused && connection->home != NULL && trust_moved(ssl, served))
@@ -151,6 +152,7 @@ static void conclude(SSL *ssl, struct connection *connection) {
         stamp_session(ssl, session); /* of a renegotiation that nobody told of */
     SSL_SESSION_free(served->taken);
     served->taken = NULL;
+    ERR_pop_to_mark();
 }
 
 static int on_generate_ticket(SSL *ssl, void *arg) {

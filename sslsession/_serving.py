@@ -48,6 +48,7 @@ def default_rules() -> Any:
 def join(context: ssl.SSLContext, user: User) -> Attachment:
     """Joins the context's attachment. Errors: :class:`SessionError` where another of the kind has joined."""
     number = lib.sslsession_context_id(_borrow.context_pointer(context))
+    _events.sweep()
     with _events.section():
         others = getattr(_callbacks.handlers.get(number), "users", ())
         for what, name in (("ring", "TicketKeyRing"), ("stores", "ServerSessionCache")):

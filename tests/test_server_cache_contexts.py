@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ssl
+import threading
 import warnings
 from typing import Any
 
@@ -140,6 +141,28 @@ class TestAttaching:
         with pytest.raises(SessionError, match="ServerSessionCache already"):
             other.attach(server)
         other.close()
+
+    def test_of_many_at_once_one_succeeds(self, server_identity: Identity) -> None:
+        for _ in range(20):
+            server, caches = server_context(server_identity), [ServerSessionCache() for _ in range(8)]
+            refused: list[SessionError] = []
+            together = threading.Barrier(len(caches))
+
+            def attach(cache: ServerSessionCache, server=server, refused=refused, together=together) -> None:
+                together.wait(20)
+                try:
+                    cache.attach(server)
+                except SessionError as error:
+                    refused.append(error)
+
+            threads = [threading.Thread(target=attach, args=[cache]) for cache in caches]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join(20)
+            assert len(refused) == len(caches) - 1
+            for cache in caches:
+                cache.close()
 
     def test_a_client_s_context(self, serving: Serving, client: ssl.SSLContext) -> None:
         with pytest.raises(ValueError, match="client's"):

@@ -13,7 +13,7 @@ from helpers.certs import Authority, Identity
 from helpers.memory import Pair
 from helpers.peers import server_context
 from helpers.servers import CACHES, RESUMED, Serving, Way, earn, offer, params
-from sslsession import ServerSessionCache, SessionHooks
+from sslsession import ServerSessionCache
 from sslsession.stores import MemoryStore
 
 pytestmark = pytest.mark.binding
@@ -99,7 +99,7 @@ class TestGarbage:
         assert offer(client, server, earn(client, server)) == RESUMED
         del server
         gc.collect()
-        SessionHooks(server_context(server_identity)).close()  # which hears of contexts that went
+        ServerSessionCache().attach(server_context(server_identity))  # whoever attaches hears of what went
         gc.collect()
         assert gone() is None
 
