@@ -49,11 +49,18 @@ static int holds_today(SSL *ssl, SSL_SESSION *session) {
         || sslsession_verify_again(ssl, leaf, NULL, &error, &trust);
 }
 
+/* Whether it has the connection's id context. OpenSSL looks at that too, but does not tell. */
+static int made_here(const struct served *served, SSL_SESSION *session) {
+    unsigned int length;
+    const unsigned char *id_context = SSL_SESSION_get0_id_context(session, &length);
+    return length == sizeof served->id_context && memcmp(id_context, served->id_context, length) == 0;
+}
+
 /* Of a session that the ticket key or the store vouches for: 0, or a SERVER_ count that says why it is not resumed. */
 static int objection(SSL *ssl, sslsession_server *server, struct served *served, SSL_SESSION *session) {
     int64_t now = server_time(server), authenticated, until;
     unsigned char *stamp = stamp_of(session);
-    if (!served->bound || stamp == NULL)
+    if (!served->bound || stamp == NULL || !made_here(served, session))
         return SERVER_REFUSED;
     authenticated = read_number(stamp + 1 + STAMP_BINDING, 6);
     until = read_number(stamp + 1 + STAMP_BINDING + 6, 6);
@@ -118,8 +125,7 @@ static SSL_CTX *home_of(SSL *ssl, struct connection *connection) {
     return connection->home != NULL ? connection->home->ctx : SSL_get_SSL_CTX(ssl);
 }
 
-static int bind_name(SSL *ssl, struct connection *connection, const unsigned char *text, int length,
-                     unsigned char id_context[32]) {
+static int bind_name(SSL *ssl, struct connection *connection, const unsigned char *text, int length) {
     struct served *served = connection->served;
     unsigned char all[3 * 32];
     if (!bind_to(&connection->policy, home_of(ssl, connection), all)
@@ -128,7 +134,7 @@ static int bind_name(SSL *ssl, struct connection *connection, const unsigned cha
     memcpy(all + 64, served->server->settings.context_id, 32);
     memcpy(served->binding, all, BINDING_SIZE);
     memcpy(served->name, all + 32, sizeof served->name);
-    return EVP_Digest(all, sizeof all, id_context, NULL, EVP_sha256(), NULL);
+    return EVP_Digest(all, sizeof all, served->id_context, NULL, EVP_sha256(), NULL);
 }
 
 /* A connection's id context, by which OpenSSL itself passes over what was made for another name or other settings. One
@@ -136,7 +142,7 @@ static int bind_name(SSL *ssl, struct connection *connection, const unsigned cha
 static int bind_connection(SSL *ssl, struct connection *connection) {
     struct served *served = connection->served;
     sslsession_server *server = served->server;
-    unsigned char text[NAME_MOST], id_context[32];
+    unsigned char text[NAME_MOST];
     int length = read_name(ssl, text), known;
     if (length < 0)
         return 0;
@@ -149,11 +155,11 @@ static int bind_connection(SSL *ssl, struct connection *connection) {
     if (known) {
         memcpy(served->binding, server->last.binding, sizeof served->binding);
         memcpy(served->name, server->last.name, sizeof served->name);
-        memcpy(id_context, server->last.id_context, sizeof id_context);
+        memcpy(served->id_context, server->last.id_context, sizeof served->id_context);
     }
     unlock();
     if (!known) {
-        if (!bind_name(ssl, connection, text, length, id_context))
+        if (!bind_name(ssl, connection, text, length))
             return 0;
         lock();
         server->last.length = length;
@@ -161,11 +167,11 @@ static int bind_connection(SSL *ssl, struct connection *connection) {
         server->last.policy = connection->policy;
         memcpy(server->last.binding, served->binding, sizeof served->binding);
         memcpy(server->last.name, served->name, sizeof served->name);
-        memcpy(server->last.id_context, id_context, sizeof id_context);
+        memcpy(server->last.id_context, served->id_context, sizeof served->id_context);
         unlock();
     }
     served->read = 1;
-    return SSL_set_session_id_context(ssl, id_context, sizeof id_context);
+    return SSL_set_session_id_context(ssl, served->id_context, sizeof served->id_context);
 }
 
 /* A record of this connection, which keeps its server's rules alive: NULL where nobody asked for any. */

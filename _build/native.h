@@ -189,7 +189,7 @@ int64_t sslsession_ring_count(sslsession_ring *, int);
 int sslsession_ring_join(SSL_CTX *, sslsession_ring *);
 
 /* rules.c, admission.c, settling.c, shelved.c: what a server's sessions are bound to, whether they come from tickets or a store */
-enum { REVOKED_LINEAGE, REVOKED_ID, REVOKED_CERTIFICATE, REVOKED_NAME };
+enum { REVOKED_LINEAGE, REVOKED_ID, REVOKED_CERTIFICATE, REVOKED_NAME, REVOKED_ALL, REVOKED_KINDS };
 enum { SERVER_RESUMED, SERVER_REFUSED, SERVER_EXPIRED, SERVER_REVOKED, SERVER_CUT, SERVER_DROPPED, SERVER_RENEWED, SERVER_COUNTS };
 typedef struct {
     int number;

@@ -50,6 +50,7 @@ struct served {
     unsigned char binding[BINDING_SIZE];
     unsigned char effective[BINDING_SIZE];
     unsigned char name[16];
+    unsigned char id_context[32];
     unsigned char stamp[STAMP_SIZE];
 };
 
@@ -81,10 +82,10 @@ static const sslsession_revocation *revocation_of(sslsession_server *server, int
 }
 
 /* Whether the session, authenticated at that time (epoch seconds), was withdrawn since: by itself, by its client's
- * certificate, or by the name it was made for. */
+ * certificate, by the name it was made for, or with all others. */
 static int is_revoked(sslsession_server *server, SSL_SESSION *session, const struct served *served,
                       const unsigned char *lineage, int64_t authenticated) {
-    unsigned char digests[4][32] = {{0}};
+    unsigned char digests[REVOKED_KINDS][32] = {{0}};
     const unsigned char *id;
     unsigned int length;
     X509 *peer = SSL_SESSION_get0_peer(session);
@@ -98,10 +99,10 @@ static int is_revoked(sslsession_server *server, SSL_SESSION *session, const str
         return 1;
     memcpy(digests[REVOKED_NAME], served->name, 16);
     lock();
-    for (int kind = 0; kind < 4 && !found; kind++) {
+    for (int kind = 0; kind < REVOKED_KINDS && !found; kind++) {
         const sslsession_revocation *entry = revocation_of(server, kind, digests[kind]);
-        /* The first two are of one handshake, whenever that was by the clock of its host. */
-        found = entry != NULL && (kind <= REVOKED_ID || authenticated <= entry->at);
+        /* The first two are of one handshake, whenever that was; of others, its host's clock may have been ahead. */
+        found = entry != NULL && (kind <= REVOKED_ID || authenticated <= entry->at + CLOCK_SKEW);
     }
     unlock();
     return found;

@@ -1,7 +1,7 @@
 """What a server has withdrawn, as entries that all servers of one store come to know.
 
 An entry: its kind (a byte), a digest (16 bytes), and when it was withdrawn (8 bytes, epoch seconds). It counts for
-what was authenticated in full until then.
+what was authenticated in full until then, and a little longer, for the clocks of hosts differ (``resumption.py``).
 """
 
 from __future__ import annotations
@@ -13,12 +13,14 @@ from collections.abc import Iterable
 from typing import Any
 
 from sslsession import _callbacks
-from sslsession._gossip import Gossip
+from sslsession._gossip import ENTRIES_MOST, Entries, Gossip
 from sslsession._libssl import ffi, lib
+from sslsession.resumption import CLOCK_SKEW
 from sslsession.session import Session
 
 KEY = b"sslsession-revoked-1:"
-LINEAGE, ID, CERTIFICATE, NAME = range(4)
+LINEAGE, ID, CERTIFICATE, NAME, ALL = range(5)
+SIZE = 1 + 16 + 8
 STAMP_VERSION, STAMP_SIZE, LINEAGE_SIZE = 0x51, 41, 12
 
 
@@ -61,12 +63,28 @@ def entry(kind: int, digest: bytes, now: float) -> bytes:
     return bytes([kind]) + digest + int(now).to_bytes(8, "big")
 
 
+def join(entries: Entries) -> None:
+    """Makes a set shorter: for its older half there is one entry, that withdraws all that was authenticated until then.
+
+    Whoever hears of it starts full more often; what was withdrawn does not come back.
+    """
+    times = sorted(_when(each) for each in entries)
+    until = max([times[-ENTRIES_MOST // 2], *(_when(each) for each in entries if each[:1] == bytes([ALL]))])
+    old = {each: entries.pop(each) for each in list(entries) if _when(each) <= until}
+    if until >= 0:
+        entries[entry(ALL, bytes(16), until)] = max(old.values())
+
+
+def _when(each: bytes) -> int:
+    return int.from_bytes(each[17:], "big") if len(each) == SIZE else -1
+
+
 class Withdrawn:
     """What a cache withdrew, and what it heard of others that have its store and its ``context_id``."""
 
     def __init__(self, rules: Any, identity: bytes, limit: float) -> None:
         self._rules, self._limit = rules, limit
-        self._set = Gossip(KEY + identity)
+        self._set = Gossip(KEY + identity, join)
         self._lock = threading.RLock()
         self._deaf = False
 
@@ -74,7 +92,8 @@ class Withdrawn:
         """In force in this process at once."""
         with self._lock:
             for kind, digest in what:
-                self._set.add(entry(kind, digest, now), now + self._limit)
+                self._set.add(entry(kind, digest, now), now + self._limit + CLOCK_SKEW)
+            self._set.purge(now)
             install(self._rules, self._set.entries)
 
     def share(self, store: Any, now: float) -> None:
@@ -82,7 +101,7 @@ class Withdrawn:
 
         Errors: the store's own.
         """
-        copy = Gossip(self._set.key)
+        copy = Gossip(self._set.key, join)
         with self._lock:
             copy.entries.update(self._set.entries)
         copy.sync(store, now)
@@ -117,7 +136,7 @@ def for_c(entries: Iterable[bytes]) -> tuple[Any, int]:
     """All as C wants them: sorted, each thing once with its latest time."""
     latest: dict[bytes, int] = {}
     for each in entries:
-        if len(each) == 25 and each[0] <= NAME:
+        if len(each) == SIZE and each[0] <= ALL:
             latest[each[:17]] = max(latest.get(each[:17], 0), int.from_bytes(each[17:], "big"))
     native = ffi.new("sslsession_revocation[]", max(len(latest), 1))
     for slot, (what, at) in zip(native, sorted(latest.items())):

@@ -11,6 +11,7 @@ import pytest
 from helpers.bad_days import FakeStore
 from sslsession import StoreError
 from sslsession._gossip import ENTRIES_MOST, HEAD, SIZES, Gossip
+from sslsession._revocations import ALL, CERTIFICATE, entry, join
 from sslsession.stores import MemoryStore
 
 NOW, LATER = 1_700_000_000.0, 1_700_009_999.0
@@ -264,8 +265,32 @@ def test_members_with_too_many_agree_on_which_and_come_to_rest(store: Between) -
     """Also where all expire at the same time."""
     everyone = [Gossip(KEY) for _ in range(3)]
     for number, each in enumerate(everyone):
-        for entry in range(ENTRIES_MOST // 2):
-            each.add(b"%d of %d" % (entry, number), LATER)
+        for which in range(ENTRIES_MOST // 2):
+            each.add(b"%d of %d" % (which, number), LATER)
     rest(everyone, store)
     assert len(everyone[0].entries) == ENTRIES_MOST
     assert everyone[0].entries == everyone[1].entries == everyone[2].entries
+
+
+def test_those_who_join_what_was_withdrawn_agree_and_come_to_rest(store: Between) -> None:
+    """However different what each knew; and all that was withdrawn stays so."""
+    everyone = [Gossip(KEY, join) for _ in range(3)]
+    for number, each in enumerate(everyone):
+        for at in range(ENTRIES_MOST // (number + 1)):
+            each.add(entry(CERTIFICATE, bytes([number]) * 16, at), LATER + at)
+    rest(everyone, store)
+    assert everyone[0].entries == everyone[1].entries == everyone[2].entries
+    left = everyone[0].entries
+    until = max(int.from_bytes(each[17:], "big") for each in left if each[0] == ALL)
+    assert len(left) <= ENTRIES_MOST
+    for number in range(3):
+        for at in range(until + 1, ENTRIES_MOST // (number + 1)):
+            assert entry(CERTIFICATE, bytes([number]) * 16, at) in left
+
+
+def test_what_is_joined_expires_no_sooner_than_any_of_it() -> None:
+    one = Gossip(KEY, join)
+    for at in range(ENTRIES_MOST + 1):
+        one.add(entry(CERTIFICATE, bytes(16), at), LATER + (7 if at == 3 else 0))
+    assert one.purge(NOW)
+    assert one.entries[entry(ALL, bytes(16), ENTRIES_MOST // 2 + 1)] == LATER + 7

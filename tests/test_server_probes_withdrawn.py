@@ -6,6 +6,7 @@ In the process that withdraws at once, in others after they looked at the store.
 from __future__ import annotations
 
 import ssl
+import time
 from typing import Any
 
 import pytest
@@ -31,6 +32,9 @@ from helpers.servers import (
 )
 from helpers.sessions import session_of
 from sslsession import TicketKeyRing
+from sslsession._gossip import ENTRIES_MOST
+from sslsession._revocations import CERTIFICATE
+from sslsession.resumption import CLOCK_SKEW
 from sslsession.stores import MemoryStore
 
 pytestmark = pytest.mark.binding
@@ -161,7 +165,7 @@ def test_what_is_made_later_is_not_meant(
     serving = Serving(way, clock=clock)
     serving.attach(server)
     serving.cache.revoke(client_certificate=client_identity.leaf_der)
-    clock.ahead = 2
+    clock.ahead = CLOCK_SKEW + 2
     serving.pass_time()
     assert offer(client, server, earn(client, server)) == RESUMED
     serving.close()
@@ -170,7 +174,7 @@ def test_what_is_made_later_is_not_meant(
 def test_by_a_host_whose_clock_is_behind(
     way: Way, client: ssl.SSLContext, server: ssl.SSLContext, server_identity: Identity, ca: Authority
 ) -> None:
-    """One session is withdrawn whenever it was made; of a client or a name, what was made by then."""
+    """One session is withdrawn whenever it was made."""
     ahead = Clock()
     ahead.ahead = 100
     serving = Serving(way, clock=ahead)
@@ -185,6 +189,54 @@ def test_by_a_host_whose_clock_is_behind(
     assert [offer(client, each, newer) for each in (other, server)] == [FULL, FULL]
     twin.close()
     serving.close()
+
+
+@pytest.mark.parametrize("ahead", [0, 100, CLOCK_SKEW - 5])
+@pytest.mark.parametrize("what", ["client_certificate", "server_name"])
+def test_all_of_a_client_or_name_also_where_a_host_s_clock_was_ahead(
+    way: Way,
+    client: ssl.SSLContext,
+    server: ssl.SSLContext,
+    server_identity: Identity,
+    ca: Authority,
+    client_identity: Identity,
+    ahead: float,
+    what: str,
+) -> None:
+    clock = Clock()
+    serving = Serving(way, clock=clock)
+    twin = serving.twin(clock=Clock())
+    clock.ahead = ahead
+    serving.pass_time()
+    serving.attach(server)
+    other = twin.attach(host(server_identity, ca))
+    first, second = earn(client, server), earn(client, server)
+    meant = {"client_certificate": client_identity.leaf_der, "server_name": "localhost"}
+    twin.cache.revoke(**{what: meant[what]})
+    assert offer(client, other, first) == FULL
+    serving.pass_time()
+    assert offer(client, server, second) == FULL
+    twin.close()
+    serving.close()
+
+
+def test_more_than_can_be_remembered_one_by_one_withdraws_all_that_was_there(
+    serving: Serving, client: ssl.SSLContext, server: ssl.SSLContext, server_identity: Identity, ca: Authority
+) -> None:
+    """What was withdrawn does not come back, though others start full as well."""
+    twin = serving.twin()
+    serving.attach(server)
+    other = twin.attach(host(server_identity, ca))
+    sessions = [earn(client, server) for _ in range(4)]
+    serving.cache.revoke(server_name="localhost")
+    serving.cache._withdrawn.add(
+        [(CERTIFICATE, number.to_bytes(16, "big")) for number in range(ENTRIES_MOST)], time.time()
+    )
+    assert len(serving.cache._withdrawn._set.entries) <= ENTRIES_MOST // 2
+    serving.cache._poll()
+    twin.cache._poll()
+    assert [offer(client, each, sessions.pop()) for each in (server, other) * 2] == [FULL] * 4
+    twin.close()
 
 
 def test_with_another_context_id_it_is_somebody_else_s(
