@@ -16,6 +16,19 @@ have succeeded again today:
   always the latter: a new list comes unseen.
 * This side's own certificate is the same, or none (CVE-2016-5419, CVE-2026-8932): the session carries that identity.
 
+A server takes a session back only where its client would be let in again today. The key of a ticket, or the store, says
+that the session is one of ours; the rest is in its stamp, which no client can write:
+
+* It was made under the same settings: certificates, what clients must show, whom it trusts for that, the server name,
+  the ``context_id`` (RFC 6066 3; CVE-2025-23419, CVE-2025-23048). One without a stamp is no session of ours.
+* Its client was authenticated in full not too long ago, however often it was renewed since, and every certificate of
+  its chain is in date (RFC 8446 4.6.1).
+* It has a client certificate where a full handshake would demand one, and that one holds where revocation is looked at.
+* It was not withdrawn: by its id or its full handshake, whenever that was; by its client's certificate, by its name, or
+  with all others, if it was authenticated until then. The clocks of hosts differ, so until a little later as well.
+* ``sni_callback`` chooses a context once OpenSSL has resumed. What may not be resumed there is ended, for a resumption
+  cannot be taken back.
+
 Time is passed in, in seconds since the epoch.
 """
 
@@ -27,7 +40,7 @@ from typing import NamedTuple
 TLS1_3 = 0x0304
 WEEK = 7 * 24 * 3600
 CLOCK_SKEW = 300
-"""Seconds by which a session may seem to be from the future."""
+"""Seconds by which a session may seem to be from the future: by as much the clocks of hosts may differ."""
 
 
 class Reason(enum.IntEnum):
@@ -128,4 +141,66 @@ def refusal(candidate: Candidate, now: int) -> Reason | None:
         return Reason.NAME_MISMATCH
     if not candidate.same_certificate:
         return Reason.CERTIFICATE_CHANGED
+    return None
+
+
+class Objection(enum.Enum):
+    """Why a server does not resume a session that came back, as ``ServerSessionCache.stats`` calls it."""
+
+    REFUSED = "refused"
+    EXPIRED = "expired"
+    REVOKED = "revoked"
+    CUT = "cut"
+
+
+class Returning(NamedTuple):
+    """What is known of a session that came back to a server, and of the connection that it came on."""
+
+    stamped: bool
+    same_settings: bool
+    """Whether it was made under this connection's settings, name and ``context_id``."""
+    goes_elsewhere: bool
+    """Whether the last connection of this name went to a context of other settings than the session's."""
+    authenticated_at: int
+    chain_ends: int
+    """The first second at which a certificate of its client is past its date; 0: there is none."""
+    leaf_in_date: bool
+    has_certificate: bool
+    certificate_demanded: bool
+    chain_holds: bool
+    """Whether its client's certificate is good today; asked only where revocation is looked at."""
+    withdrawn: bool
+    """Whether its id, or the full handshake that it goes back to, was withdrawn."""
+    withdrawn_until: int | None
+    """When its certificate, its name, or everything was last withdrawn; None: never."""
+
+
+def is_withdrawn(authenticated_at: int, withdrawn_until: int | None) -> bool:
+    """Whether a withdrawal of many sessions at that time (None: there was none) means this one."""
+    return withdrawn_until is not None and authenticated_at <= withdrawn_until + CLOCK_SKEW
+
+
+def objection(session: Returning, limit: int, now: int, *, final: bool = False) -> Objection | None:
+    """Why a server does not resume the session; None where it does.
+
+    limit: seconds since the full handshake. final: its context is chosen, and OpenSSL has resumed already.
+    """
+    why = _objection(session, limit, now)
+    return Objection.CUT if final and why is not None else why
+
+
+def _objection(session: Returning, limit: int, now: int) -> Objection | None:
+    if not session.stamped or not session.same_settings:
+        return Objection.REFUSED
+    age = now - session.authenticated_at
+    if not -CLOCK_SKEW <= age < limit or (session.chain_ends and now >= session.chain_ends):
+        return Objection.EXPIRED
+    if session.certificate_demanded and not session.has_certificate:
+        return Objection.REFUSED
+    if not session.leaf_in_date:
+        return Objection.EXPIRED
+    if session.withdrawn or is_withdrawn(session.authenticated_at, session.withdrawn_until):
+        return Objection.REVOKED
+    if session.goes_elsewhere or not session.chain_holds:
+        return Objection.REFUSED
     return None
