@@ -126,12 +126,11 @@ static void on_info(const SSL *borrowed, int where, int value) {
     SSL *ssl = (SSL *)borrowed;
     SSL_CTX *ctx = SSL_get_SSL_CTX(ssl);
     struct connection *connection = connection_of(ssl);
-    struct attachment *attachment = attachment_of(ctx);
     info_cb next = connection != NULL ? connection->previous_info : NULL;
-    if (next == NULL) {
-        next = SSL_CTX_get_info_callback(ctx);
-        if (next == on_info)
-            next = attachment != NULL ? attachment->previous_info : NULL;
+    if (next == NULL && (next = SSL_CTX_get_info_callback(ctx)) == on_info) {
+        struct attachment *home = connection != NULL ? connection->home : NULL;
+        struct attachment *attachment = home != NULL && home->ctx == ctx ? home : attachment_of(ctx);
+        next = attachment != NULL ? attachment->previous_info : NULL;
     }
     /* `conn.context` was set meanwhile, be it set back later: what its policy was at the start no longer says
      * under which trust its peer is verified, nor which certificate is shown. */
