@@ -68,6 +68,7 @@ class TestList:
             "tls": "1.3",
             "expires_at": min(entry.expires_at for entry in kept if b"/a.example/" in entry.key),
             "partition": None,
+            "holds": None,
         }
 
     def test_takes_nothing(self, command: Command, url: str, kept: list[Entry]) -> None:
@@ -230,5 +231,6 @@ class TestPurge:
         assert command("purge", redis_url) == "removed 0 entries that had expired\n"
         assert command("purge", redis_url, "--host", "a.example") == "removed 2 entries of a.example\n"
         other = redis_url.replace("CACHE_SECRET", "CACHE_OTHER_SECRET")
-        assert command("purge", other, "--all", "--yes") == "removed all entries\n"
+        assert "another secret" in command.error("purge", other, "--all", "--yes")
+        assert command("purge", other, "--all", "--with-keys", "--yes") == "removed all entries\n"
         assert there(redis_url) == []

@@ -14,6 +14,8 @@ from rich.text import Text
 
 from sslsession import _envelope, _peers
 from sslsession._peers import Peer, StoredKey
+from sslsession.cli import _cache_servers
+from sslsession.cli._cache_servers import RING, SERVER, SHARED
 from sslsession.errors import InvalidSession
 from sslsession.probing.failures import printable
 from sslsession.resumption import TLS1_3, canonical_name
@@ -22,6 +24,8 @@ from sslsession.stores import Entry
 TICKET, SESSION = "ticket", "session"
 FOREIGN, SEALED, INCOMPATIBLE, MOVED, DAMAGED = "foreign", "sealed", "incompatible", "moved", "damaged"
 OURS = (TICKET, SESSION)
+"""A client's, which can be moved."""
+KNOWN = (*OURS, SERVER, *SHARED)
 MEANINGS = {
     FOREIGN: "none of this library's",
     SEALED: "sealed, and no secret was given",
@@ -46,7 +50,10 @@ class Row(NamedTuple):
     peer: Peer | None
     version: str | None
     partition: str
+    """Also a key ring's name, and the ``context_id`` of servers."""
     expires_at: float
+    holds: int | None = None
+    """How many keys are in a ring, or withdrawals in a list."""
 
     @property
     def order(self) -> tuple[Any, ...]:
@@ -54,6 +61,7 @@ class Row(NamedTuple):
         host, port = self.peer or Peer("", "")
         number = int(port) if port.isdecimal() else 0
         return (
+            self.kind not in KNOWN,
             self.kind not in OURS,
             host.lstrip("@"),
             number,
@@ -75,6 +83,7 @@ class Row(NamedTuple):
             "tls": self.version,
             "expires_at": self.expires_at,
             "partition": self.partition or None,
+            "holds": self.holds,
         }
 
 
@@ -82,9 +91,23 @@ def read(entry: Entry) -> Row:
     """What an entry is. Checksums and heads tell it; to have OpenSSL parse it takes six times as long."""
     key = _peers.parse_key(entry.key)
     if key is None:
-        return Row(_unknown(entry), None, None, "", entry.expires_at)
+        return _of_servers(entry) or Row(_unknown(entry), None, None, "", entry.expires_at)
     kind, version = _kind(entry, key)
     return Row(kind, key.peer, version, key.partition, entry.expires_at)
+
+
+def _of_servers(entry: Entry) -> Row | None:
+    found = _cache_servers.read(entry)
+    if found is None:
+        return None
+    version = None
+    kind = found.kind if found.current else INCOMPATIBLE
+    if kind == SERVER:
+        begin = DER.match(_cache_servers.der_of(entry.value))
+        version = VERSIONS.get(int.from_bytes(begin[1], "big")) if begin is not None else None
+    if (kind == SERVER and version is None) or (kind in SHARED and found.holds is None):
+        kind = DAMAGED
+    return Row(kind, None, version, found.name, entry.expires_at, found.holds)
 
 
 def _unknown(entry: Entry) -> str:
@@ -145,7 +168,7 @@ def duration(seconds: float) -> str:
 
 def summary(kinds: Counter[str]) -> str:
     """``3 tickets, 1 session, 1 damaged``; empty for none."""
-    parts = [plural(kinds[kind], kind) for kind in OURS if kinds[kind]]
+    parts = [plural(kinds[kind], kind) for kind in KNOWN if kinds[kind]]
     return ", ".join([*parts, *(f"{kinds[kind]} {kind}" for kind in MEANINGS if kinds[kind])])
 
 
@@ -176,7 +199,7 @@ def draw(rows: Sequence[Row], now: float, console: Console) -> None:
         right = head == "expires in"
         table.add_column(head, justify="right" if right else "left", no_wrap=head != "peer", overflow="fold")
     for row in rows:
-        style = None if row.kind in OURS else "yellow"
+        style = None if row.kind in KNOWN else "yellow"
         table.add_row(*(Text(cell) for cell in _cells(row, now)), style=style)
     console.print(table)
 
@@ -192,4 +215,15 @@ def lines(rows: Sequence[Row], now: float) -> list[str]:
 
 def _cells(row: Row, now: float) -> tuple[str, ...]:
     expires_in = duration(row.expires_at - now)
-    return named(row.peer), row.kind, row.version or "-", expires_in, printable(row.partition[:8]) or "-"
+    return _whose(row), row.kind, row.version or "-", expires_in, _partition(row)
+
+
+def _whose(row: Row) -> str:
+    """A client's peer; of what servers share, how much there is."""
+    if row.holds is None:
+        return named(row.peer)
+    return f"({plural(row.holds, 'key' if row.kind == RING else 'withdrawal')})"
+
+
+def _partition(row: Row) -> str:
+    return printable(row.partition[:8]) or "-"

@@ -13,7 +13,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from sslsession import _peers
-from sslsession.cli import _cache_text
+from sslsession.cli import _cache_servers, _cache_text
+from sslsession.cli._cache_servers import SHARED
 from sslsession.cli._cache_text import OURS, SESSION, TICKET, plural
 from sslsession.errors import InvalidSession, StoreError
 from sslsession.session import Session
@@ -28,9 +29,12 @@ SHOWN_FROM = 50
 
 
 class Transfer:
-    """All that can be used of one store on its way to another."""
+    """All that can be used of one store on its way to another.
 
-    def __init__(self, source: Store) -> None:
+    ``with_keys``: servers' key rings and withdrawal lists are copied as well. Their sessions stay where servers are.
+    """
+
+    def __init__(self, source: Store, *, with_keys: bool = False) -> None:
         self.moved: Counter[str] = Counter()
         self.left: Counter[str] = Counter()
         """What is none of ours, or cannot be used, stays where it is."""
@@ -39,11 +43,14 @@ class Transfer:
         self._source = source
         self._found: dict[bytes, dict[bytes, float]] = {}
         self._kinds: dict[bytes, str] = {}
+        self._shared: list[Entry] = []
         for entry in source.entries():
             row = _cache_text.read(entry)
             if row.kind in OURS:
                 self._found.setdefault(entry.key, {})[_digest(entry.value)] = entry.expires_at
                 self._kinds[entry.key] = row.kind
+            elif with_keys and row.kind in SHARED:
+                self._shared.append(entry)
             else:
                 self.left[row.kind] += 1
 
@@ -51,6 +58,9 @@ class Transfer:
         """Moves and copies. Errors: :class:`StoreError`; what did not arrive is back where it was."""
         total = sum(map(len, self._found.values()))
         try:
+            for entry in self._shared:
+                _cache_servers.merge(entry, target, time.time())
+                self.moved[_cache_text.read(entry).kind] += 1
             with _progress(total, wanted=not quiet) as step:
                 for key, found in self._found.items():
                     if self._kinds[key] == TICKET:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+import textwrap
 import time
 from collections import Counter
 from collections.abc import Iterable
@@ -18,8 +19,9 @@ from urllib.parse import parse_qsl, urlsplit
 
 import click
 
-from sslsession.cli import _cache_text
-from sslsession.cli._cache_text import SESSION, TICKET, plural
+from sslsession.cli import _cache_servers, _cache_text
+from sslsession.cli._cache_servers import SHARED
+from sslsession.cli._cache_text import DAMAGED, SEALED, SESSION, TICKET, plural
 from sslsession.cli._cache_transfer import KEEP, Transfer
 from sslsession.cli._terminal import json_option, out, say_json
 from sslsession.errors import SessionError
@@ -37,6 +39,9 @@ WARNING = (
 
 URL = click.argument("url", metavar="URL")
 FILE = click.argument("file", metavar="FILE", type=click.Path(path_type=Path, dir_okay=False))
+with_keys_option = click.option(
+    "--with-keys", is_flag=True, help="Copy servers' ticket keys and withdrawals, too."
+)
 
 
 @click.group()
@@ -54,7 +59,8 @@ def cache() -> None:
 def list_(url: str, as_json: bool) -> None:
     """Print whom the sessions in a store are for, one by one.
 
-    With their TLS version, and how long they last. Nothing is taken, and no secret is printed.
+    With their TLS version, and how long they last; and what servers keep there. Nothing is taken, and no secret is
+    printed.
 
     \b
     Example:
@@ -66,22 +72,27 @@ def list_(url: str, as_json: bool) -> None:
     if as_json:
         say_json({"entries": [row.plain() for row in rows], "count": len(rows), "kinds": dict(kinds)})
         return
-    console, now = out(), time.time()
+    console, now, count = out(), time.time(), _cache_text.count_line(rows)
     if console.is_terminal:
         _cache_text.draw(rows, now, console)
+        count = textwrap.fill(count, console.width)
     else:
         click.echo("".join(f"{line}\n" for line in _cache_text.lines(rows, now)), nl=False)
-    click.echo("\n".join([_cache_text.count_line(rows), *_cache_text.notes(kinds)]))
+    click.echo("\n".join([count, *_cache_text.notes(kinds)]))
 
 
 @cache.command()
 @URL
-@click.option("--all", "everything", is_flag=True, help="Remove every entry, after asking.")
+@click.option("--all", "everything", is_flag=True, help="Remove every session, after asking.")
+@click.option("--with-keys", is_flag=True, help="With --all: servers' ticket keys and withdrawals, too.")
 @click.option("--host", metavar="HOST", help="Remove all of this host name or address, on any port.")
 @click.option("--yes", is_flag=True, help="Do not ask; needed with --all where there is no terminal.")
 @json_option
-def purge(url: str, everything: bool, host: str | None, yes: bool, as_json: bool) -> None:
+def purge(url: str, everything: bool, with_keys: bool, host: str | None, yes: bool, as_json: bool) -> None:
     """Remove from a store what has expired, or more.
+
+    What servers share stays unless --with-keys is given: without their ticket keys no ticket opens any more, and
+    without their withdrawals a session that was withdrawn comes back. Servers that are running put theirs back.
 
     \b
     Example:
@@ -89,20 +100,30 @@ def purge(url: str, everything: bool, host: str | None, yes: bool, as_json: bool
     """
     if everything and host is not None:
         raise click.UsageError("--all removes all hosts, and --host one of them: take one of the options.")
+    if with_keys and not everything:
+        raise click.UsageError("--with-keys is for --all: nothing else removes what servers share.")
     if everything and not yes and not sys.stdin.isatty():
         raise click.UsageError("--all removes every session: say --yes where there is no terminal to ask on.")
+    kept: Counter[str] = Counter()
     with _opened(url) as store:
         removed: int | None
         if host is not None:
             removed, what = _purge_host(store, host), f" of {printable(host)}"
-        elif everything:
+        elif everything and with_keys:
             removed, what = _purge_all(store, ask=not yes), ""
+        elif everything:
+            removed, kept = _purge_sessions(store, ask=not yes)
+            what = ""
         else:
             removed, what = store.purge(), " that had expired"
     if as_json:
-        say_json({"removed": removed})
-    else:
-        click.echo(f"removed {'all entries' if removed is None else plural(removed, 'entry')}{what}")
+        say_json({"removed": removed, "kept": dict(kept)} if everything else {"removed": removed})
+        return
+    click.echo(f"removed {'all entries' if removed is None else plural(removed, 'entry')}{what}")
+    if kept:
+        click.echo(
+            f"{plural(sum(kept.values()), 'entry')} stayed: {_cache_text.summary(kept)}; see --with-keys"
+        )
 
 
 def _purge_host(store: Store, host: str) -> int:
@@ -116,6 +137,31 @@ def _purge_host(store: Store, host: str) -> int:
     return sum(found.values())
 
 
+def _purge_sessions(store: Store, *, ask: bool) -> tuple[int, Counter[str]]:
+    """How many went; and what stays: what servers share, and what may be that, for it is sealed."""
+    found: Counter[bytes] = Counter()
+    kept: Counter[str] = Counter()
+    try:
+        for entry in store.entries():
+            kind, of_servers = _cache_text.read(entry).kind, _cache_servers.read(entry)
+            shared = of_servers is not None and of_servers.kind in SHARED and kind != DAMAGED
+            if shared or kind == SEALED:
+                kept[kind] += 1
+            else:
+                found[entry.key] += 1
+    except SessionError as error:
+        raise SessionError(f"{error}; --with-keys removes all, unread") from error
+    if ask:
+        _confirm(plural(sum(found.values()), "entry"))
+    for key in found:
+        store.discard(key)
+    return sum(found.values()), kept
+
+
+def _confirm(what: str) -> None:
+    click.confirm(f"Remove {what}?", abort=True, err=True)
+
+
 def _purge_all(store: Store, *, ask: bool) -> int | None:
     """How many there were; None where nobody can tell, as where another secret sealed them."""
     there: int | None
@@ -124,8 +170,7 @@ def _purge_all(store: Store, *, ask: bool) -> int | None:
     except SessionError:
         there = None
     if ask:
-        told = "all entries" if there is None else plural(there, "entry")
-        click.confirm(f"Remove {told}?", abort=True, err=True)
+        _confirm("all entries" if there is None else plural(there, "entry"))
     store.clear()
     return there
 
@@ -134,12 +179,13 @@ def _purge_all(store: Store, *, ask: bool) -> int | None:
 @URL
 @FILE
 @click.option("--force", is_flag=True, help="Overwrite FILE.")
+@with_keys_option
 @json_option
-def export(url: str, file: Path, force: bool, as_json: bool) -> None:
+def export(url: str, file: Path, force: bool, with_keys: bool, as_json: bool) -> None:
     """Move the sessions of a store to FILE, readable by you alone.
 
-    TLS 1.3 tickets leave the store, for each may be used once; TLS 1.2 sessions are copied. FILE is a store itself:
-    sqlite:FILE is its URL. It is not sealed.
+    TLS 1.3 tickets leave the store, for each may be used once; TLS 1.2 sessions are copied. What servers keep stays
+    there. FILE is a store itself: sqlite:FILE is its URL. It is not sealed.
 
     \b
     Example:
@@ -151,7 +197,7 @@ def export(url: str, file: Path, force: bool, as_json: bool) -> None:
         raise click.ClickException(f"there is no directory {printable(str(file.parent))}")
     with _opened(url) as store:
         _check_distinct(url, file)
-        transfer = Transfer(store)
+        transfer = Transfer(store, with_keys=with_keys)
         for path in _files_of(file) if force else ():
             with contextlib.suppress(FileNotFoundError):
                 path.unlink()
@@ -164,8 +210,9 @@ def export(url: str, file: Path, force: bool, as_json: bool) -> None:
 @cache.command("import")
 @FILE
 @URL
+@with_keys_option
 @json_option
-def import_(file: Path, url: str, as_json: bool) -> None:
+def import_(file: Path, url: str, with_keys: bool, as_json: bool) -> None:
     """Move the sessions in FILE, which export made, to a store.
 
     TLS 1.3 tickets leave FILE as they arrive; TLS 1.2 sessions are copied, unless the store has one for that peer.
@@ -179,7 +226,7 @@ def import_(file: Path, url: str, as_json: bool) -> None:
     _check_distinct(url, file)
     with _file_store(file) as source, _opened(url, made=True) as target:
         expired = source.purge()
-        transfer = Transfer(source)
+        transfer = Transfer(source, with_keys=with_keys)
         transfer.run(target, quiet=as_json)
     _tell(transfer, "to the store", as_json=as_json, expired=expired)
 
@@ -220,11 +267,13 @@ def _tell(transfer: Transfer, where: str, *, as_json: bool, expired: int | None)
     moved, left = transfer.moved, transfer.left
     if as_json:
         counts: dict[str, Any] = {"tickets": moved[TICKET], "sessions": moved[SESSION], "left": dict(left)}
+        counts.update((kind.replace(" ", "_") + "s", moved[kind]) for kind in SHARED if moved[kind])
         if expired is not None:
             counts.update(expired=expired, already_there=transfer.there)
         say_json(counts)
         return
-    click.echo(f"moved {plural(moved[TICKET], 'ticket')}, copied {plural(moved[SESSION], 'session')} {where}")
+    copied = [plural(moved[kind], kind) for kind in (SESSION, *SHARED) if moved[kind] or kind == SESSION]
+    click.echo(f"moved {plural(moved[TICKET], 'ticket')}, copied {', '.join(copied)} {where}")
     click.echo("".join(f"{line}\n" for line in _remarks(transfer, expired)), nl=False)
 
 
