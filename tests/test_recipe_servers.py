@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import re
+import ssl
 import time
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from helpers.certs import Authority, Identity
+from helpers.openssl_calls import slots
+from helpers.peers import server_context
 from helpers.recipes import Program, needs, programs
 from helpers.stores import PATIENT
 from helpers.visitors import KINDS, Answer, Command, Visitor, through_gunicorn, workers
@@ -204,3 +208,31 @@ def as_printed(answers: list[Answer]) -> str:
 def masked(text: str) -> str:
     """A page's numbers are others than a run's."""
     return re.sub(r"\d+", "N", text)
+
+
+@pytest.mark.parametrize("program", [*programs("gunicorn"), *programs("flask")])
+def test_a_thread_gets_no_context_that_is_not_attached_yet(
+    program: Program, store: str, monkeypatch: pytest.MonkeyPatch, server_identity: Identity
+):
+    """Of gunicorn's threads one asks for the context while another makes it."""
+    from sslsession import TicketKeyRing
+
+    needs(program)
+    monkeypatch.setenv("STORE", store)
+    page: dict[str, Any] = {"__name__": program.page}
+    exec(program.code, page)  # noqa: S102
+    plain = slots(server_context(server_identity))
+    attach, given = TicketKeyRing.attach, []
+
+    def hook() -> ssl.SSLContext:
+        return page["ssl_context"](None, partial(server_context, server_identity))
+
+    def interrupted(ring: TicketKeyRing, context: ssl.SSLContext) -> None:
+        monkeypatch.setattr(TicketKeyRing, "attach", attach)
+        given.append(slots(hook()))
+        attach(ring, context)
+
+    monkeypatch.setattr(TicketKeyRing, "attach", interrupted)
+    given.append(slots(hook()))
+    assert len(given) == 2
+    assert plain not in given
