@@ -15,6 +15,11 @@ class Breaker:
         self._trial = False
         self._until = 0.0
 
+    @property
+    def is_open(self) -> bool:
+        """Whether the store failed, and has not worked since."""
+        return self._open
+
     def wait(self, now: float) -> float:
         """Seconds until somebody may try; 0 where the store may be asked now."""
         return max(0.0, self._until - now) if self._open else 0.0

@@ -1,14 +1,18 @@
 """The store's side of a cache: never in a handshake's way, and never a reason for one to fail.
 
-Writing is the work of one thread, behind a bounded queue; what still waits in it can be taken back. Looking up happens
-inside a handshake, so somebody else does it (``_lookups``), and the handshake waits no longer than the store's own
-``timeout``; what comes later is kept for the next one. A store that failed is left alone for a while (``_breaker``).
+A client's sessions are written by one thread, behind a bounded queue; what still waits in it can be taken back. A
+server's are written before their ticket goes out. That happens inside a handshake, as looking up does, so somebody else
+does it (``_lookups``), and the handshake waits no longer than the store's own ``timeout``: what is found later is kept
+for the next one, what is not written by then is written later. A store that failed is left alone for a while
+(``_breaker``); what is to be written meanwhile waits in the queue.
 """
 
 from __future__ import annotations
 
 import contextlib
 import functools
+import itertools
+import math
 import threading
 import time
 from collections import Counter, deque
@@ -18,7 +22,7 @@ from typing import Any, Callable, NamedTuple
 from sslsession import _callbacks, _peers
 from sslsession._breaker import Breaker
 from sslsession._events import leave_behind
-from sslsession._lookups import Lookups
+from sslsession._lookups import LATE, NEVER, Lookups
 from sslsession.errors import StoreError
 from sslsession.session import Session
 
@@ -27,7 +31,10 @@ EXIT_SECONDS = 2.0
 ATTEMPTS_MOST = 8
 DEFAULT_TIMEOUT = 0.05
 """Seconds, for a store that names none, or has no end to its patience."""
+WRITING, LOOKING = "writing", "looking"
 Late = Callable[[bytes, bytes], None]
+ALMOST = 0.9
+"""Of its timeout: a store that took as much may be called late, for some of it was spent before it was asked."""
 _inside = threading.local()
 """Of a thread that asks a store: the store's own connection, if an attached context makes it, must not ask again."""
 
@@ -41,6 +48,8 @@ class Write(NamedTuple):
     keep: int
     attempts: int = 0
     single_use: bool = False
+    number: int = 0
+    """In the order in which they came."""
 
 
 class Far:
@@ -51,7 +60,7 @@ class Far:
         self.counts: Counter[str] = Counter()
         self._owns = owns
         self._refused = False
-        self._timeout = _deadline(getattr(store, "timeout", DEFAULT_TIMEOUT))
+        self.timeout = _deadline(getattr(store, "timeout", DEFAULT_TIMEOUT))
         self._breaker = Breaker()
         self._start_anew()
 
@@ -59,9 +68,11 @@ class Far:
         self._changed = threading.Condition(threading.RLock())
         self._queue: deque[Write] = deque()
         self._writer: threading.Thread | None = None
-        self._writing = False
+        self._numbers = itertools.count(1)
+        self._under_way: dict[int, float] = {}
         self._closing = False
         self._failure: BaseException | None = None
+        self._answered = {WRITING: -math.inf, LOOKING: -math.inf}
         self._lookups = Lookups()
 
     def after_fork(self) -> None:
@@ -75,9 +86,36 @@ class Far:
         """Has a session written, some time soon."""
         self._enqueue(Write(key, session, expires_at, keep, single_use=session.single_use))
 
-    def write_bytes(self, key: bytes, value: bytes, expires_at: float, single_use: bool) -> None:
-        """Has a value written, some time soon."""
-        self._enqueue(Write(key, value, expires_at, 1, single_use=single_use))
+    def write_bytes(
+        self, key: bytes, value: bytes, expires_at: float, single_use: bool, seconds: float = 0
+    ) -> None:
+        """Has a value written within so many seconds; what is not by then, some time soon. Never raises."""
+        write = Write(key, value, expires_at, 1, single_use=single_use)
+        if seconds <= 0 or self._closing or getattr(_inside, "asking", False) or not self._takes_writes():
+            self._enqueue(write)
+            return
+        with self._changed:
+            write = self._numbered(write)
+            self._under_way[write.number] = time.monotonic()
+        try:
+            how, _ = self._lookups.ask(functools.partial(self._attempt, write), seconds)
+        except RuntimeError:  # the interpreter is about to end
+            how = NEVER
+        if how == NEVER:
+            self._enqueue(write)
+        elif how == LATE:
+            self._takes_writes()  # or nobody says that the store is late until the next one
+
+    def _takes_writes(self) -> bool:
+        """Whether a handshake may wait for a write: not where the store failed, or has sat on another for too long."""
+        if self._breaker.is_open:
+            return False
+        with self._changed:
+            longest = min(self._under_way.values(), default=math.inf)
+        if time.monotonic() - longest < ALMOST * (self.timeout or math.inf):
+            return True
+        self._overdue(WRITING, longest)
+        return not self._breaker.is_open
 
     def discard(self, key: bytes) -> None:
         """Has all values of a key discarded, and what waits to be written under it."""
@@ -87,13 +125,17 @@ class Far:
 
     def _enqueue(self, write: Write) -> None:
         with self._changed:
+            self._under_way.pop(write.number, None)
             while len(self._queue) >= QUEUE_MOST:
                 self._queue.popleft()
                 self.counts["dropped"] += 1
-            self._queue.append(write)
+            self._queue.append(self._numbered(write))
             if not self._closing:
                 self._start_writer()
             self._changed.notify_all()
+
+    def _numbered(self, write: Write) -> Write:
+        return write if write.number else write._replace(number=next(self._numbers))
 
     def _start_writer(self) -> bool:
         """Under the lock; False where no thread can be started, for the interpreter is about to end."""
@@ -138,20 +180,25 @@ class Far:
                 return True
             self._breaker.allows(time.monotonic())
             write = self._queue.popleft()
-            self._writing = True
-        worked = False
+            self._under_way[write.number] = time.monotonic()
+        return self._attempt(write)
+
+    def _attempt(self, write: Write) -> bool:
+        """Writes what is under way; whether that worked."""
+        worked, began = False, time.monotonic()
         try:
             self._perform(write)
             worked = True
         except KeyboardInterrupt:
             raise
         except BaseException as error:
-            self._failed(error)
+            self._failed(error, WRITING, began)
         finally:
             with self._changed:
-                self._writing = False
+                self._under_way.pop(write.number, None)
                 if worked:
-                    self._worked()
+                    self.counts["stored"] += write.value is not None
+                    self._worked(WRITING)
                 else:
                     self._try_again(write)
                 self._changed.notify_all()
@@ -169,6 +216,8 @@ class Far:
             self._queue.appendleft(again)
         else:
             self._queue.append(again)
+        if self._queue and not self._closing:
+            self._start_writer()
 
     def _perform(self, write: Write) -> None:
         with _asking():
@@ -181,44 +230,48 @@ class Far:
                 else _peers.pack(write.key, write.value.to_bytes())
             )
             self.store.add(write.key, value, expires_at=write.expires_at, keep=write.keep)
-        self.counts["stored"] += 1
 
     # Looking up
 
-    def fetch(self, verbs: Sequence[tuple[str, bytes]], late: Late) -> tuple[bytes, bytes] | None:
-        """The key and value that the first of these (``take`` or ``peek``, key) finds, within the store's timeout.
+    def fetch(
+        self, verbs: Sequence[tuple[str, bytes]], late: Late, seconds: float | None = None
+    ) -> tuple[bytes, bytes] | None:
+        """The key and value that the first of these (``take`` or ``peek``, key) finds, within the store's timeout, or
+        within so many seconds.
 
-        Never raises. What is found after the timeout goes to ``late``.
+        Never raises. What is found later goes to ``late``.
         """
-        if self._closing or getattr(_inside, "asking", False) or not self._breaker.allows(time.monotonic()):
+        seconds = self.timeout if seconds is None else seconds
+        if self._closing or getattr(_inside, "asking", False) or (seconds is not None and seconds <= 0):
             return None
-        if self._timeout is None:
+        began = time.monotonic()
+        if not self._breaker.allows(began):
+            return None
+        if self.timeout is None or seconds is None:
             return self._look(verbs)
         try:
             look = functools.partial(self._look, verbs)
-            in_time, found = self._lookups.ask(look, self._timeout, functools.partial(_deliver, late))
+            how, found = self._lookups.ask(look, seconds, functools.partial(_deliver, late))
         except RuntimeError:  # the interpreter is about to end
             return None
-        if not in_time:
-            milliseconds = self._timeout * 1000
-            self._failed(
-                StoreError(f"the session store did not answer within its timeout of {milliseconds:.0f} ms")
-            )
+        if how == LATE and time.monotonic() - began >= ALMOST * self.timeout:
+            self._overdue(LOOKING, began)
         return found  # type: ignore[no-any-return]
 
     def _look(self, verbs: Sequence[tuple[str, bytes]]) -> tuple[bytes, bytes] | None:
+        began = time.monotonic()
         try:
             with _asking():
                 for verb, key in verbs:
                     value = self.store.take(key) if verb == "take" else self.store.peek(key)
                     if value is not None:
-                        self._worked()
+                        self._worked(LOOKING)
                         return key, value
-            self._worked()
+            self._worked(LOOKING)
         except KeyboardInterrupt:
             raise
         except BaseException as error:  # a store of the user's own may raise anything
-            self._failed(error)
+            self._failed(error, LOOKING, began)
         return None
 
     # Failing, and ending
@@ -235,18 +288,36 @@ class Far:
             error, "sslsession's reading of a session store; handshakes go on without what it gave"
         )
 
-    def _failed(self, error: BaseException) -> None:
+    def _overdue(self, what: str, began: float) -> None:
+        """A handshake went on without an answer."""
+        if not self._others_were_answered(what, began):
+            milliseconds = (self.timeout or 0) * 1000
+            self._failed(
+                StoreError(f"the session store did not answer within its timeout of {milliseconds:.0f} ms"),
+                what,
+                began,
+            )
+
+    def _others_were_answered(self, what: str, began: float) -> bool:
+        """Whether the store did as much for somebody else meanwhile: then it is threads that wait, for each other or
+        for their turn in the interpreter, and it is not to be left alone for that."""
+        return self._answered[what] >= began
+
+    def _failed(self, error: BaseException, what: str, began: float) -> None:
         _without_frames(error)
         with self._changed:
             self.counts["store_errors"] += 1
+            if self._others_were_answered(what, began):
+                return
             self._failure = error
             first = self._breaker.failed(time.monotonic())
             self._changed.notify_all()
         if first:
             _callbacks.report(error, "sslsession's use of a session store; handshakes go on without it")
 
-    def _worked(self) -> None:
+    def _worked(self, what: str) -> None:
         with self._changed:
+            self._answered[what] = time.monotonic()
             self._failure = None
             self._breaker.worked()
 
@@ -254,17 +325,23 @@ class Far:
         return len(self._queue)
 
     def flush(self) -> None:
-        """Waits until all that waits is written. Errors: :class:`StoreError` where the store does not take it."""
+        """Waits until what waits by now is written. Errors: :class:`StoreError` where the store does not take it."""
         with self._changed:
-            while (self._queue or self._writing) and not self._closing:
-                if self._failure is not None and not self._writing:
+            wanted = self._unwritten()
+            while wanted and not self._closing:
+                if self._failure is not None and not self._under_way:
                     raise StoreError(
                         f"{len(self._queue)} sessions wait to be written, and the store fails: {self._failure}"
                     ) from self._failure
                 self._changed.wait(1)
+                wanted &= self._unwritten()
+
+    def _unwritten(self) -> set[int]:
+        return {*self._under_way, *(each.number for each in self._queue)}
 
     def close(self) -> None:
         """Writes what waits, as far as the store takes it within two seconds, and ends the threads."""
+        until = time.monotonic() + EXIT_SECONDS
         with self._changed:
             if self._closing:
                 return
@@ -276,10 +353,11 @@ class Far:
         elif writer is not threading.current_thread():
             writer.join(EXIT_SECONDS)
         with self._changed:
+            self._changed.wait_for(lambda: not self._under_way, max(0, until - time.monotonic()))
             self.counts["dropped"] += len(self._queue)
             self._queue.clear()
         self._lookups.close()
-        if self._owns and (writer is None or not writer.is_alive()):
+        if self._owns and not self._under_way:
             self.store.close()
 
 

@@ -1,13 +1,26 @@
-"""A server cache's store: asked at once where it never waits, else through ``_far``, so that no handshake does."""
+"""A server cache's store: asked at once where it never waits, else through ``_far``, so that no handshake waits long.
+
+A session is in the store before its ticket is on its way, or a client that is back at once, at another worker, would be
+there first. An asyncio server stands still meanwhile, so one call of OpenSSL waits no longer than the store's timeout,
+whatever it asks for. It makes all tickets of a TLS 1.3 handshake: so many that follow each other on a thread have the
+timeout together. It looks up as many ids as a client proposes: so have those that follow each other at once.
+"""
 
 from __future__ import annotations
 
-from collections import Counter
+import contextlib
+import math
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import Iterator
 from typing import Any
 
 from sslsession import _callbacks
 from sslsession._far import DEFAULT_TIMEOUT, Far
 
+AT_ONCE = 0.0001
+"""Seconds: OpenSSL goes from one id to the next in much less, and from one client to the next in more."""
 _FAILED = object()
 
 
@@ -24,6 +37,10 @@ class Near:
         """Keeps a value."""
         if self._ask("add", key, value, expires_at=expires_at) is not _FAILED:
             self._counts["stored"] += 1
+
+    def touch(self, key: bytes, value: bytes, expires_at: float) -> None:
+        """Keeps what is there for longer."""
+        self._ask("add", key, value, expires_at=expires_at)
 
     def get(self, key: bytes, single_use: bool) -> bytes | None:
         """A key's value; for good, where it is for single use."""
@@ -74,20 +91,27 @@ class Near:
 class Behind:
     """A store that may keep one waiting."""
 
-    def __init__(self, store: Any, owns: bool) -> None:
+    def __init__(self, store: Any, owns: bool, tickets: int) -> None:
         self.store = store
         self._far = Far(store, owns)
+        self._waits = _Waits(self._far.timeout or DEFAULT_TIMEOUT, tickets)
 
     def put(self, key: bytes, value: bytes, expires_at: float, single_use: bool) -> None:
-        """Has a value written soon."""
-        self._far.write_bytes(key, value, expires_at, single_use)
+        """Has a value written within the store's timeout, or soon after."""
+        with self._waits.to_put(single_use) as seconds:
+            self._far.write_bytes(key, value, expires_at, single_use, seconds)
+
+    def touch(self, key: bytes, value: bytes, expires_at: float) -> None:
+        """Has a value kept for longer, soon."""
+        self._far.write_bytes(key, value, expires_at, single_use=False)
 
     def get(self, key: bytes, single_use: bool) -> bytes | None:
         """A key's value within the store's timeout, or out of what waits to be written."""
         waiting = self._far.take_back(key, leave=not single_use)
         if waiting is not None:
             return bytes(waiting)
-        found = self._far.fetch([("take" if single_use else "peek", key)], _late)
+        with self._waits.to_get() as seconds:
+            found = self._far.fetch([("take" if single_use else "peek", key)], _late, seconds)
         return found[1] if found is not None else None
 
     def drop(self, key: bytes) -> None:
@@ -115,12 +139,40 @@ class Behind:
         self._far.after_fork()
 
 
+class _Waits(threading.local):
+    """How long this thread waited of late, and may wait now, in seconds."""
+
+    def __init__(self, timeout: float, tickets: int) -> None:
+        self._timeout = timeout
+        self._puts = deque[float](maxlen=tickets - 1)
+        self._gets = 0.0
+        self._got = -math.inf
+
+    @contextlib.contextmanager
+    def to_put(self, single_use: bool) -> Iterator[float]:
+        """For one put."""
+        began = time.monotonic()
+        yield self._timeout - sum(self._puts) if single_use else self._timeout
+        if single_use:
+            self._puts.append(time.monotonic() - began)
+
+    @contextlib.contextmanager
+    def to_get(self) -> Iterator[float]:
+        """For one get."""
+        began = time.monotonic()
+        if began - self._got > AT_ONCE:
+            self._gets = 0.0
+        yield self._timeout - self._gets
+        self._got = time.monotonic()
+        self._gets += self._got - began
+
+
 def _late(key: bytes, value: bytes) -> None:
     """What comes after the handshake went on is of no use: its ticket was taken, and its client gets another."""
 
 
-def shelf(store: Any, size: int, owns: bool) -> Near | Behind:
-    """For a store, its URL, or None: memory of this size."""
+def shelf(store: Any, size: int, owns: bool, tickets: int) -> Near | Behind:
+    """For a store, its URL, or None: memory of this size. tickets: the most sessions that a handshake makes."""
     if store is None:
         from sslsession.stores.memory import MemoryStore
 
@@ -129,7 +181,7 @@ def shelf(store: Any, size: int, owns: bool) -> Near | Behind:
 
     found = opened(store)
     waits = getattr(found, "timeout", DEFAULT_TIMEOUT) is not None
-    return Behind(found, owns) if waits else Near(found, owns)
+    return Behind(found, owns, tickets) if waits else Near(found, owns)
 
 
 def end(shelf: Near | Behind) -> None:

@@ -103,7 +103,7 @@ class ServerSessionCache:
             raise TypeError(f"context_id is bytes, text or None, not {type(context_id).__name__}")
         self._lifetime, self._idle, self._tickets, self._clock = int(lifetime), idle_lifetime, tickets, clock
         self._owns = store is None or isinstance(store, str)
-        self._shelf = _shelf.shelf(store, size, self._owns)
+        self._shelf = _shelf.shelf(store, size, self._owns, tickets)
         identity = context_id.encode() if isinstance(context_id, str) else context_id or b""
         self._shares = store is not None
         self._number, self._rules = _serving.make_rules(identity, authentication_limit, True)
@@ -174,7 +174,7 @@ class ServerSessionCache:
             return None
         (ends,) = IDLE.unpack_from(found)
         if self._idle is not None:
-            self._shelf.put(key, found, min(ends, self._clock() + self._idle), False)
+            self._shelf.touch(key, found, min(ends, self._clock() + self._idle))
         return found[IDLE.size :]
 
     def revoke(
