@@ -171,6 +171,7 @@ class TestBadStart:
         ("arguments", "told"),
         [
             (["--keys", "nonsense"], "--keys is random|secret:env:NAME|"),
+            (["--keys", ""], "--keys is random|secret:env:NAME|"),
             (["--keys", "secret:hunter2"], "--keys is random|"),
             (["--keys", "shared"], "needs a store that processes share"),
             (["--keys", "shared", "--store", "memory:"], "needs a store that processes share"),

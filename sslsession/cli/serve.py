@@ -191,7 +191,7 @@ def _sessions(context: ssl.SSLContext, options: dict[str, Any]) -> ServerSession
 
 
 def _ring(options: dict[str, Any]) -> TicketKeyRing:
-    kind, _, rest = (options["keys"] or "random").partition(":")
+    kind, _, rest = ("random" if options["keys"] is None else options["keys"]).partition(":")
     times = {"lifetime": options["lifetime"], "rotate_every": options["rotate_every"] or ROTATE_EVERY}
     if kind == "random" and not rest:
         return TicketKeyRing.random(**times)
