@@ -1,6 +1,7 @@
-"""One daemon thread that looks after what has to be looked after from time to time; of what is gone it lets go.
+"""Daemon threads that look after what has to be looked after from time to time; of what is gone they let go.
 
-It is started when there is something to do, and again in the child of a fork.
+Each owner whose work may take long, for it asks a store, has a thread of its own, so that a store which hangs holds up
+nobody else; all others share one. A thread is started when there is something to do, and again in the child of a fork.
 """
 
 from __future__ import annotations
@@ -16,8 +17,8 @@ from sslsession import _callbacks
 LEAST_PAUSE = 0.01
 
 
-class Ticker:
-    """Calls bound methods again and again, each some seconds after its last call ended."""
+class Turn:
+    """One thread, which calls bound methods again and again, each some seconds after its last call ended."""
 
     def __init__(self) -> None:
         self._start_anew()
@@ -42,6 +43,12 @@ class Ticker:
         with self._changed:
             self._tasks.pop(id(owner), None)
             self._due.pop(id(owner), None)
+            self._changed.notify_all()
+
+    @property
+    def idle(self) -> bool:
+        """Whether there is nothing to do."""
+        return not self._tasks
 
     def _start(self) -> None:
         if self._thread is None and self._tasks:
@@ -87,6 +94,38 @@ class Ticker:
         self._due = {number: now + seconds for number, (_, seconds) in self._tasks.items()}
         with self._changed:
             self._start()
+
+
+class Ticker:
+    """Gives each owner his turn."""
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()  # the garbage collector may close an owner in the middle of it
+        self._common = Turn()
+        self._alone: dict[int, Turn] = {}
+
+    def every(self, seconds: float, method: Callable[[], object], *, alone: bool = True) -> None:
+        """From now on, as long as the method's object lives. alone: whether the method may take long."""
+        with self._lock:
+            for number, each in self._alone.copy().items():
+                if each.idle:
+                    self._alone.pop(number, None)
+            turn = self._common
+            if alone:
+                turn = self._alone.setdefault(id(method.__self__), Turn())  # type: ignore[attr-defined]
+            turn.every(seconds, method)
+
+    def never(self, owner: object) -> None:
+        """No more of the owner's."""
+        with self._lock:
+            turn = self._alone.pop(id(owner), self._common)
+        turn.never(owner)
+
+    def after_fork(self) -> None:
+        """In a child: the threads are the parent's."""
+        self._lock = threading.RLock()
+        for turn in [self._common, *self._alone.values()]:
+            turn.after_fork()
 
 
 ticker = Ticker()
