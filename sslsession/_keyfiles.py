@@ -118,6 +118,27 @@ def read(
     return parse(data, layout or _guessed(data, where), where=where)
 
 
+def together(files: Iterable[tuple[str, list[Material]]]) -> list[Material]:
+    """The keys of several files, each with its name: all of them, in order, what is there again once.
+
+    A file may be a copy of another, as it is for a moment while they are rotated. Errors: :class:`KeyFileError` where
+    a key has something of another, and is not the same: servers that have the one cannot open the tickets of the other.
+    """
+    found: dict[Material, str] = {}
+    seen: dict[tuple[str, bytes], Material] = {}
+    for where, keys in files:
+        for key in keys:
+            for role, part in zip(ROLES, key):
+                earlier = seen.setdefault((role, part), key)
+                if earlier != key:
+                    raise KeyFileError(
+                        f"{where}: a key has the {role} of a key in {found[earlier]}, and is another; servers could"
+                        f" tell only one of them; {RENEW}"
+                    )
+            found.setdefault(key, where)
+    return list(found)
+
+
 def write(
     path: str | os.PathLike[str], keys: Iterable[Material], layout: str, *, replace: bool = True
 ) -> None:

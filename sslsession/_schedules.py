@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from math import ceil, inf
 from typing import Any, NamedTuple
 
@@ -23,6 +23,8 @@ AHEAD = 2
 """How many keys are there before their time."""
 SKEW = 60
 """How far the clocks of hosts may be apart, in seconds."""
+BRIDGE_MOST = 4096
+"""So many slots without a key are bridged; beyond them everything there was is dead anyway."""
 
 
 def check(rotate_every: Any, lifetime: Any, room: int, skew: float = 0) -> None:
@@ -49,6 +51,49 @@ class Timed(NamedTuple):
     material: Material
     encrypts_from: float
     decrypts_until: float
+
+
+def present(keys: Sequence[Timed], now: float) -> int:
+    """Which of the keys, in the order of their times, ring.c encrypts with: the first, or -1, where none has begun.
+
+    What counts is whole seconds, and of those that began together the last.
+    """
+    begun = [number for number, each in enumerate(keys) if int(each.encrypts_from) <= now]
+    return begun[-1] if begun else min(0, len(keys) - 1)
+
+
+def _deaths(keys: Sequence[Timed], now: float, lifetime: float) -> list[float]:
+    """Of each key that has begun, when the last ticket under it is dead: some time after the next key took over."""
+    begun = keys[: present(keys, now) + 1]
+    # What never encrypts of itself (-1) may have done so elsewhere.
+    found = [
+        each.decrypts_until if each.encrypts_from < 0 else following.encrypts_from + lifetime + SKEW
+        for each, following in zip(begun, begun[1:])
+    ]
+    return [*found, *([inf] if begun else [])]
+
+
+def fitting(keys: Iterable[Timed], now: float, lifetime: float, room: int) -> list[Timed]:
+    """The keys that are kept where there is room for so many, in the order of their times.
+
+    First go those whose tickets are dead, then those that come after the next; keys of living tickets go last, the
+    oldest first.
+    """
+    kept = sorted(keys, key=lambda each: each.encrypts_from)
+    deaths = _deaths(kept, now, lifetime)
+    dead = [number for number, at in enumerate(deaths) if at <= now]
+    later = list(range(len(deaths) + 1, len(kept)))[::-1]
+    living = [number for number, at in enumerate(deaths) if at > now]
+    gone = set([*dead, *later, *living][: max(0, len(kept) - room)])
+    return [each for number, each in enumerate(kept) if number not in gone]
+
+
+def wait_for_room(keys: Iterable[Timed], now: float, lifetime: float, room: int) -> float:
+    """Seconds until one more key that begins now pushes out neither a key of a living ticket nor the next one."""
+    ordered = sorted(keys, key=lambda each: each.encrypts_from)
+    deaths = sorted(at for at in _deaths(ordered, now, lifetime) if at > now)
+    excess = len(deaths) + 2 - room
+    return 0.0 if excess <= 0 else min(deaths[excess - 1], now + lifetime + SKEW) - now
 
 
 def expand(secret: bytes, info: bytes, size: int) -> bytes:
@@ -103,6 +148,10 @@ class Derived:
             for number in self._slots.wanted(now, ahead)
         ]
 
+    def reach(self, now: float) -> float:
+        """The time of the last key that all have, also where a clock is as late as ``SKEW``."""
+        return (self._slots.number(now) + AHEAD) * self._slots.rotate_every
+
 
 class Ratchet:
     """Keys of a random chain, which forgets how it came to where it is: what was retired cannot be made again.
@@ -116,11 +165,18 @@ class Ratchet:
         # The chain, the slot it has come to, the keys it gave: all change in one step, for a fork comes at any moment.
         self._state: tuple[bytes, int, list[Timed]] = (chain, 0, [])
 
+    def reach(self, now: float) -> float:
+        """The time of the last key that all children have made."""
+        return self._begin + self._last(now) * self._slots.rotate_every
+
+    def _last(self, now: float, ahead: int = AHEAD) -> int:
+        return max(0, int((now - self._begin) // self._slots.rotate_every)) + ahead
+
     def keys(self, now: float, ahead: int = AHEAD) -> list[Timed]:
         """The same as of ``Derived``; those whose tickets are dead are forgotten."""
         chain, number, made = self._state
         made = [each for each in made if each.decrypts_until > now]
-        last = max(0, int((now - self._begin) // self._slots.rotate_every)) + ahead
+        last = self._last(now, ahead)
         while number <= last:
             begins = self._begin + number * self._slots.rotate_every
             ends = begins + self._slots.rotate_every + self._slots.lifetime
@@ -140,8 +196,9 @@ class Agreed:
     """Keys that servers share by a set in a store (``_gossip``): whoever finds a slot without a key makes one.
 
     A slot's key is made long before its time, so that all have it by then; of two that were made at once all take the
-    same. The set's entries: ``K``, when the key encrypts from (8 bytes), the key (80 bytes); ``X`` and a key's name
-    that was withdrawn.
+    same. While nothing can be shared, a slot's key is derived from the one before it, so that all who have that agree.
+    The set's entries: ``K``, when the key encrypts from (8 bytes), the key (80 bytes); ``X`` and a key's name that was
+    withdrawn; ``B`` in a set that has just begun.
     """
 
     def __init__(self, entries: dict[bytes, float], rotate_every: float, lifetime: float) -> None:
@@ -151,11 +208,56 @@ class Agreed:
     def missing(self, now: float) -> list[float]:
         """The times from which no key encrypts yet, of the slots to come and the present one."""
         known = {int(each.encrypts_from) for each in self.keys(now)}
-        present = self._slots.number(now)
-        starts = [int(number * self._slots.rotate_every) for number in range(present, present + AHEAD + 1)]
+        number = self._slots.number(now)
+        starts = [self._start(each) for each in range(number, number + AHEAD + 1)]
         if any(starts[0] <= at <= now for at in known):  # there may be another than the slot's own
             del starts[0]
         return [at for at in starts if at not in known]
+
+    def bridge(self, now: float) -> list[tuple[Material, float]]:
+        """Keys for this slot and the next, where they have none, and the times from which they encrypt.
+
+        Each is of the one before it (HKDF), so that servers that had the same keys have the same again; those that one
+        of them slept through are among them, as long as tickets under them live. Nothing where there never was a key.
+        """
+        withdrawn = self.withdrawn()
+        known = [each for each in self._all() if each.material.name not in withdrawn]
+        found: list[tuple[Material, float]] = []
+        last = self._start(self._slots.number(now) + 1)
+        for begins in self.missing(now):
+            if begins > last:
+                break
+            before = [each for each in known if each.encrypts_from < begins]
+            for each in self._heirs(before[-1], begins, withdrawn) if before else ():
+                known.append(each)
+                if each.decrypts_until > now:
+                    found.append((each.material, each.encrypts_from))
+        return found
+
+    def heirs(self, name: bytes) -> list[bytes]:
+        """The names of the keys that who has the key of this name could derive from it."""
+        known = self._all()
+        base = [each for each in known if each.material.name == name]
+        if not base:
+            return []
+        derived = {each.material for each in self._heirs(base[0], known[-1].encrypts_from, self.withdrawn())}
+        return [each.material.name for each in known if each.material in derived]
+
+    def _heirs(self, base: Timed, until: float, withdrawn: set[bytes]) -> Iterator[Timed]:
+        number = self._slots.number(base.encrypts_from)
+        while self._start(number) <= base.encrypts_from:
+            number += 1
+        if self._start(number + BRIDGE_MOST) < until:
+            return
+        material = base.material
+        while self._start(number) <= until:
+            begins, secret, turn = self._start(number), b"".join(material), 0
+            material = derive(secret, b"bridge %d %d" % (begins, turn))
+            while material.name in withdrawn:
+                turn += 1
+                material = derive(secret, b"bridge %d %d" % (begins, turn))
+            yield self._timed(material, begins)
+            number += 1
 
     def entry(self, material: Material, encrypts_from: float) -> tuple[bytes, float]:
         """A key as an entry of the set, and when it expires."""
@@ -167,16 +269,29 @@ class Agreed:
         """That no ticket under the key of this name counts any more, as an entry."""
         return b"X" + name, now + (AHEAD + 3) * self._slots.rotate_every + self._slots.lifetime + 2 * SKEW
 
+    def withdrawn(self) -> set[bytes]:
+        """The names of the keys that count no more."""
+        return {each[1:] for each in self._entries if each[:1] == b"X"}
+
     def keys(self, now: float) -> list[Timed]:
         """The keys that are needed now."""
-        gone = {each[1:] for each in self._entries if each[:1] == b"X"}
-        found = []
-        for each in self._entries:
-            if each[:1] != b"K" or len(each) != 89 or each[9:25] in gone:
-                continue
-            begins = float(int.from_bytes(each[1:9], "big"))
-            ends = begins + self._slots.rotate_every + self._slots.lifetime + SKEW
-            found.append(Timed(Material(each[9:25], each[25:57], each[57:89]), begins, ends))
-        return sorted(
-            (each for each in found if each.decrypts_until > now), key=lambda each: (each[1], each[0].name)
-        )
+        withdrawn = self.withdrawn()
+        return [
+            each for each in self._all() if each.decrypts_until > now and each.material.name not in withdrawn
+        ]
+
+    def _all(self) -> list[Timed]:
+        found = [
+            self._timed(
+                Material(each[9:25], each[25:57], each[57:89]), float(int.from_bytes(each[1:9], "big"))
+            )
+            for each in self._entries
+            if each[:1] == b"K" and len(each) == 89
+        ]
+        return sorted(found, key=lambda each: (each.encrypts_from, each.material.name))
+
+    def _start(self, number: int) -> int:
+        return int(number * self._slots.rotate_every)
+
+    def _timed(self, material: Material, begins: float) -> Timed:
+        return Timed(material, begins, begins + self._slots.rotate_every + self._slots.lifetime + SKEW)

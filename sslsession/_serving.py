@@ -57,6 +57,25 @@ def join(context: ssl.SSLContext, user: User) -> Attachment:
         return Attachment.join(context, user, proved=True)
 
 
+_wishes: weakref.WeakKeyDictionary[Attachment, tuple[int, dict[int, int]]] = weakref.WeakKeyDictionary()
+
+
+def limit(context: ssl.SSLContext, attachment: Attachment, user: User, lifetime: float | None) -> None:
+    """Sessions and tickets live for the shortest time (seconds) that a user of the context wishes; None: no more wish.
+
+    That is also what clients are told (RFC 8446 4.6.1, ticket_lifetime). Without a wish it is as it was found.
+    """
+    pointer = _borrow.context_pointer(context)
+    with _events.section():
+        before, wishes = _wishes.setdefault(attachment, (lib.SSL_CTX_get_timeout(pointer), {}))
+        wishes.pop(user.number, None)
+        if lifetime is not None:
+            wishes[user.number] = int(lifetime)
+        lib.SSL_CTX_set_timeout(pointer, min(wishes.values(), default=before))
+        if not wishes:
+            del _wishes[attachment]
+
+
 class Joined:
     """A context that a cache is attached to, and what it had before."""
 
@@ -64,18 +83,17 @@ class Joined:
         self.context = weakref.ref(context)
         self._user = user
         self._attachment: Attachment = join(context, user)
+        limit(context, self._attachment, user, lifetime)
         pointer = _borrow.context_pointer(context)
-        self._before = lib.SSL_CTX_get_timeout(pointer), lib.SSL_CTX_get_num_tickets(pointer)
-        lib.SSL_CTX_set_timeout(pointer, lifetime)
+        self._before = lib.SSL_CTX_get_num_tickets(pointer)
         lib.SSL_CTX_set_num_tickets(pointer, tickets)
 
     def leave(self) -> None:
         """As it was."""
         context = self.context()
         if context is not None:
-            pointer, (timeout, tickets) = _borrow.context_pointer(context), self._before
-            lib.SSL_CTX_set_timeout(pointer, timeout)
-            lib.SSL_CTX_set_num_tickets(pointer, tickets)
+            limit(context, self._attachment, self._user, None)
+            lib.SSL_CTX_set_num_tickets(_borrow.context_pointer(context), self._before)
         self._attachment.leave(self._user)
 
 

@@ -14,17 +14,20 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Callable, NamedTuple, Union
 
-from sslsession import _borrow, _keyfiles, _schedules, _serving, _sources
+from sslsession import _borrow, _keyfiles, _ring_of_c, _schedules, _serving, _sharing, _sources
 from sslsession._attachment import EVP_KEY_CALLBACK, Attachment, User
-from sslsession._libssl import features, ffi, lib
-from sslsession._schedules import LIFETIME, ROTATE_EVERY, Timed
+from sslsession._libssl import features, lib
+from sslsession._ring_of_c import KeyInfo
+from sslsession._schedules import LIFETIME, ROTATE_EVERY
 from sslsession._ticker import ticker
 from sslsession.errors import UnsupportedError
 
-KEYS = "sslsession_ticket_key[]"
-FOREVER = 2**61
-COUNTS = ("issued", "opened", "renewed", "unknown", "expired")
+__all__ = ["KeyInfo", "TicketKeyRing"]
 Paths = Union[str, "os.PathLike[str]", Sequence[Union[str, "os.PathLike[str]"]]]
+
+
+def _no_time_passes(_seconds: float) -> None:
+    """The pause of who has another clock, which is a test's."""
 
 
 class Joined(NamedTuple):
@@ -33,22 +36,6 @@ class Joined(NamedTuple):
     context: weakref.ref[ssl.SSLContext]
     attachment: Attachment
     user: User
-
-
-class KeyInfo(NamedTuple):
-    """What is told of a ticket key: no secret."""
-
-    name: bytes
-    """16 bytes, in the clear at the head of each ticket."""
-    state: str
-    """``"current"`` encrypts now, ``"next"`` will, ``"retired"`` only decrypts."""
-    encrypts_from: float
-    """Epoch seconds; 0 or less where that has no beginning."""
-    decrypts_until: float
-    """Epoch seconds, or infinity."""
-    issued: int
-    """Tickets made under it by this process."""
-    opened: int
 
 
 class TicketKeyRing:
@@ -65,7 +52,6 @@ class TicketKeyRing:
     _native: Any
     _source: _sources.Source
     _clock: Callable[[], float]
-    _lock: Any
     _joined: list[Joined]
 
     def __init__(self, *_: object) -> None:
@@ -76,16 +62,12 @@ class TicketKeyRing:
         if not features.get(EVP_KEY_CALLBACK):
             raise UnsupportedError("ticket keys need OpenSSL 3.0 (SSL_CTX_set_tlsext_ticket_key_evp_cb)")
         self = cls.__new__(cls)
-        native = lib.sslsession_ring_new()
-        if native == ffi.NULL:
-            raise MemoryError("OpenSSL has no AES-CBC, or no memory, for ticket keys")
-        self._native = ffi.gc(native, lib.sslsession_ring_free)
+        self._native = _ring_of_c.new()
         self._source, self._clock = source, clock
-        self._lock = threading.RLock()
         self._joined = []
         _rings.add(self)
         self.refresh()
-        ticker.every(source.every, self.refresh)
+        ticker.every(source.every, self.refresh, alone=source.asks)
         return self
 
     @classmethod
@@ -102,7 +84,7 @@ class TicketKeyRing:
         """
         _schedules.check(rotate_every, lifetime, lib.RING_KEYS_MOST)
         schedule = _schedules.Ratchet(os.urandom(32), int(clock()), rotate_every, lifetime)
-        return cls._of(_sources.Local(schedule, rotate_every), clock)
+        return cls._of(_sources.Local(schedule, rotate_every, lifetime), clock)
 
     @classmethod
     def from_secret(
@@ -123,9 +105,8 @@ class TicketKeyRing:
         secret = secret.encode() if isinstance(secret, str) else bytes(secret)
         if len(secret) < _schedules.SECRET_LEAST or len(set(secret)) < 8:
             raise ValueError("the secret must be at least 32 random bytes, such as secrets.token_hex(32)")
-        return cls._of(
-            _sources.Local(_schedules.Derived(secret, rotate_every, lifetime), rotate_every), clock
-        )
+        schedule = _schedules.Derived(secret, rotate_every, lifetime)
+        return cls._of(_sources.Local(schedule, rotate_every, lifetime), clock)
 
     @classmethod
     def shared(
@@ -139,15 +120,18 @@ class TicketKeyRing:
     ) -> TicketKeyRing:
         """Random keys that all rings of this ``name`` on this store (or its URL) share.
 
-        One of them makes the next key long before its time. While the store fails, all go on with the keys they have.
+        One of them makes the next key long before its time. While the store fails, all go on with the keys they have,
+        and after some hours with keys that each derives from the last one that they shared. Rings that find the store
+        empty wait for each other, for a moment that depends on its timeout (a second at most), to have the same keys.
         """
         from sslsession.stores.urls import opened
 
         _schedules.check(rotate_every, lifetime, lib.RING_KEYS_MOST)
         if not isinstance(name, str):
             raise TypeError(f"name is a str, not {type(name).__name__}")
-        owns = isinstance(store, str)
-        return cls._of(_sources.Shared(opened(store), owns, name, rotate_every, lifetime), clock)
+        found, owns = opened(store), isinstance(store, str)
+        pause = time.sleep if clock is time.time else _no_time_passes
+        return cls._of(_sharing.Shared(found, owns, name, rotate_every, lifetime, pause), clock)
 
     @classmethod
     def from_file(
@@ -162,7 +146,8 @@ class TicketKeyRing:
 
         path: one, or several as nginx has them: the first encrypts. format: ``"nginx"``, ``"haproxy"``, ``"apache"``,
         or None where the file tells. allow_shared: also where group or others may read it. Errors:
-        :class:`KeyFileError`, now; later, a file that is not good leaves the keys as they were and is counted.
+        :class:`KeyFileError`, now, also where keys of several files have a name or a secret in common and are not the
+        same key; later, a file that is not good leaves the keys as they were and is counted.
         """
         paths = [path] if isinstance(path, (str, os.PathLike)) else list(path)
         if not paths:
@@ -174,25 +159,33 @@ class TicketKeyRing:
     def attach(self, ctx: ssl.SSLContext) -> None:
         """From now on the tickets of this server context are this ring's. Attaching again does nothing.
 
-        Errors: ``TypeError``, ``ValueError`` for a client's context; :class:`SessionError` where another ring is.
+        Clients are told the ring's ``lifetime``, or a shorter one of a :class:`ServerSessionCache` that is there too; a
+        file's ring leaves it as it is. Errors: ``TypeError``, ``ValueError`` for a client's context;
+        :class:`SessionError` where another ring is.
         """
         context = _serving.server_context(ctx)
-        with self._lock:
+        with self._source.lock:
             if self._joined_at(context) is not None:
                 return
             user = User()
             user.ring, user.server = self._native, _serving.default_rules()
             user.holder = self
-            self._joined.append(Joined(weakref.ref(context), _serving.join(context, user), user))
+            attachment = _serving.join(context, user)
+            self._joined.append(Joined(weakref.ref(context), attachment, user))
+            if self._source.lifetime is not None:
+                _serving.limit(context, attachment, user, self._source.lifetime)
             self._tell_time(self._clock())
 
     def detach(self, ctx: ssl.SSLContext) -> None:
         """The context's tickets are OpenSSL's own again; those of this ring are full handshakes there."""
-        with self._lock:
-            found = self._joined_at(_borrow.true_context(ctx))
+        context = _borrow.true_context(ctx)
+        with self._source.lock:
+            found = self._joined_at(context)
             if found is not None:
                 self._joined.remove(found)
         if found is not None:
+            if self._source.lifetime is not None:
+                _serving.limit(context, found.attachment, found.user, None)
             found.attachment.leave(found.user)
 
     def _joined_at(self, context: ssl.SSLContext) -> Joined | None:
@@ -203,10 +196,14 @@ class TicketKeyRing:
 
     def refresh(self) -> None:
         """Brings the keys up to the clock, the file or the store; that happens by itself too."""
-        with self._lock:
+        self._source.look(self._clock())
+        self._bring()
+
+    def _bring(self) -> None:
+        with self._source.lock:
             now = self._clock()
-            self._source.look(now)
-            self._install(self._source.keys(now))
+            keys, lifetime = self._source.keys(now), self._source.lifetime or _ring_of_c.FOREVER
+            _ring_of_c.install(self._native, _schedules.fitting(keys, now, lifetime, lib.RING_KEYS_MOST))
             self._tell_time(now)
 
     def _tell_time(self, now: float) -> None:
@@ -215,26 +212,19 @@ class TicketKeyRing:
             for each in self._joined:
                 lib.sslsession_server_set_time(each.user.server, int(now))
 
-    def _install(self, keys: list[Timed]) -> None:
-        live = sorted(keys, key=lambda each: each.encrypts_from)[-lib.RING_KEYS_MOST :]
-        native = ffi.new(KEYS, max(len(live), 1))
-        for slot, each in zip(native, live):
-            ffi.memmove(slot.name, each.material.name, 16)
-            ffi.memmove(slot.cipher_key, each.material.cipher_key, len(each.material.cipher_key))
-            ffi.memmove(slot.mac_key, each.material.mac_key, len(each.material.mac_key))
-            slot.size = len(each.material.cipher_key)
-            slot.encrypts_from = int(max(each.encrypts_from, -1))
-            slot.decrypts_until = int(min(each.decrypts_until, FOREVER))
-        lib.sslsession_ring_set(self._native, native, len(live))
-        ffi.memmove(native, bytes(ffi.sizeof(native)), ffi.sizeof(native))
-
     def rotate(self) -> None:
         """The next key encrypts from now on: in a shared ring, from two seconds on, when all have it.
 
-        Errors: :class:`SessionError` for a ring of a file: rotate that (``sslsession keys rotate``).
+        However often that is, no ticket loses its key. A ring of a secret can be two keys ahead of its time, for hosts
+        with the same secret know no more. A random ring goes on with keys that children which it forked before do not
+        have. In a shared ring calls within these two seconds are one. Errors: :class:`SessionError` where that cannot
+        be yet, and for a ring of a file: rotate that (``sslsession keys rotate``).
         """
-        with self._lock:
-            self._source.rotate(self._clock())
+        with self._source.lock:
+            now = self._clock()
+            self._source.check_room(now, lib.RING_KEYS_MOST)
+            self._source.rotate(now)
+            self._bring()
         self.refresh()
 
     def revoke(self, key_name: bytes) -> None:
@@ -246,40 +236,34 @@ class TicketKeyRing:
         if not isinstance(key_name, (bytes, bytearray)):
             raise TypeError(f"key_name is bytes, the name of a KeyInfo, not {type(key_name).__name__}")
         name = bytes(key_name)
-        with self._lock:
+        if all(info.name != name for info in self.key_info()):
+            self.refresh()
+        with self._source.lock:
             states = {info.name: info.state for info in self.key_info()}
             if name not in states:
                 raise KeyError(f"there is no ticket key {name.hex()} in this ring")
             self._source.revoke(name, self._clock(), current=states[name] == "current")
+            self._bring()  # here at once, however long the store takes
         self.refresh()
 
     def key_info(self) -> list[KeyInfo]:
-        """The keys there are, the one that encrypts first, then those to come, then the retired, newest first."""
-        self.refresh()
-        native, now = ffi.new(KEYS, lib.RING_KEYS_MOST), int(self._clock())
-        count = lib.sslsession_ring_get(self._native, native, False)
-        # As encrypting() in ring.c: of those that began together the last; before the first one's time, the first.
-        begun = [number for number in range(count) if native[number].encrypts_from <= now]
-        found = []
-        for number, each in enumerate(native[0:count]):
-            current = number == (begun[-1] if begun else 0)
-            state = "current" if current else "next" if each.encrypts_from > now else "retired"
-            until = float(each.decrypts_until) if each.decrypts_until < FOREVER else float("inf")
-            name = bytes(ffi.buffer(each.name))
-            found.append(KeyInfo(name, state, float(each.encrypts_from), until, each.issued, each.opened))
-        order = ("current", "next", "retired")
-        return sorted(found, key=lambda info: (order.index(info.state), abs(info.encrypts_from - now)))
+        """The keys there are, the one that encrypts first, then those to come, then the retired, newest first.
+
+        As this process has them: neither store nor file is asked (:meth:`refresh` does).
+        """
+        return _ring_of_c.infos(self._native, int(self._clock()))
 
     def stats(self) -> dict[str, int]:
-        """Counts since the ring was made, of this process.
+        """Counts since the ring was made, of this process; neither store nor file is asked.
 
-        ``issued`` tickets; ``opened``, of those ``renewed``; ``unknown`` and ``expired`` tickets of no key, or a dead
-        one; ``errors`` of the store or the file; and as of now the ``keys``.
+        ``issued`` tickets; ``opened``: tickets with the name of a key, whatever becomes of them: their MAC may be
+        wrong, they may be too old, or made under other settings; ``renewed``: of those, the ones whose client is given
+        another if it resumes (in TLS 1.3 all, in TLS 1.2 those of a retired key); ``unknown`` and ``expired`` tickets
+        of no key, or a dead one; ``errors`` of the store or the file; and as of now the ``keys``. What resumed is
+        ``ServerSessionCache.stats()["resumed"]``.
         """
-        counts = {
-            name: int(lib.sslsession_ring_count(self._native, number)) for number, name in enumerate(COUNTS)
-        }
-        return {**counts, "errors": self._source.errors, "keys": len(self.key_info())}
+        counts = _ring_of_c.counts(self._native)
+        return {**counts, "errors": self._source.errors, "keys": _ring_of_c.size(self._native)}
 
     def save(self, path: str | os.PathLike[str], format: str = "nginx") -> None:  # noqa: A002
         """Secret. Writes the keys to a file (0600) that nginx or HAProxy reads; what was there is replaced.
@@ -287,7 +271,8 @@ class TicketKeyRing:
         nginx's has the key that encrypts; HAProxy's the retired, the present and the next. Errors:
         :class:`KeyFileError` where the format cannot hold them, as Apache's cannot hold a key of 80 bytes.
         """
-        with self._lock:
+        self.refresh()
+        with self._source.lock:
             infos, known = self.key_info(), self._secrets()
         coming = [info for info in infos if info.state == "next"]
         # HAProxy asks for three: where none is retired yet, the one after the next takes its place.
@@ -298,21 +283,10 @@ class TicketKeyRing:
         _keyfiles.write(path, [known[info.name] for info in order], format)
 
     def _secrets(self) -> dict[bytes, _keyfiles.Material]:
-        native = ffi.new(KEYS, lib.RING_KEYS_MOST)
-        count = lib.sslsession_ring_get(self._native, native, True)
-        found = [
-            _keyfiles.Material(
-                bytes(ffi.buffer(each.name)),
-                bytes(ffi.buffer(each.cipher_key)[: each.size]),
-                bytes(ffi.buffer(each.mac_key)[: each.size]),
-            )
-            for each in native[0:count]
-        ]
-        ffi.memmove(native, bytes(ffi.sizeof(native)), ffi.sizeof(native))
-        return {key.name: key for key in found}
+        return _ring_of_c.secrets(self._native)
 
     def __repr__(self) -> str:
-        return f"<TicketKeyRing of {len(self.key_info())} keys>"
+        return f"<TicketKeyRing of {_ring_of_c.size(self._native)} keys>"
 
 
 _rings: weakref.WeakSet[TicketKeyRing] = weakref.WeakSet()
@@ -320,7 +294,7 @@ _rings: weakref.WeakSet[TicketKeyRing] = weakref.WeakSet()
 
 def _after_fork() -> None:
     for ring in list(_rings):
-        ring._lock = threading.RLock()
+        ring._source.lock = threading.RLock()
 
 
 if hasattr(os, "register_at_fork"):

@@ -5,12 +5,15 @@ from __future__ import annotations
 import base64
 import random
 import traceback
+from pathlib import Path
 
 import pytest
 
 import sslsession
 from helpers.key_files import KINDS, in_order, left, lines, made, some
-from sslsession import _keyfiles
+from helpers.openssl_calls import Unraisables
+from helpers.rings import needs_ring
+from sslsession import TicketKeyRing, _keyfiles
 from sslsession._keyfiles import Material, guess, parse, read, write
 from sslsession.errors import KeyFileError, SessionError
 
@@ -194,3 +197,45 @@ def test_the_error_is_also_what_a_caller_would_catch():
     assert sslsession.KeyFileError is KeyFileError
     assert issubclass(KeyFileError, SessionError)
     assert issubclass(KeyFileError, ValueError)
+
+
+# Several files
+
+
+def test_of_several_files_a_key_that_is_there_again_counts_once_and_the_order_stays() -> None:
+    """As nginx's are for a moment, while the old key is copied before the new one takes its place."""
+    one, other, third = made(3)
+    assert _keyfiles.together([("a", [one]), ("b", [one]), ("c", [other, third])]) == [one, other, third]
+    assert _keyfiles.together([]) == []
+
+
+@pytest.mark.parametrize(("role", "part"), [*enumerate(_keyfiles.ROLES)])
+def test_of_several_files_two_keys_that_share_a_part_are_refused(role: int, part: str) -> None:
+    """Both files are named, and no byte of the keys."""
+    one, other = made(2)
+    mixed = Material(*(one[number] if number == role else other[number] for number in range(3)))
+    with pytest.raises(KeyFileError) as caught:
+        _keyfiles.together([("/keys/first", [one]), ("/keys/second", [mixed])])
+    assert str(caught.value) == (
+        f"/keys/second: a key has the {part} of a key in /keys/first, and is another; servers could tell only one of"
+        " them; make it anew, of random bytes"
+    )
+
+
+@needs_ring
+def test_files_with_two_keys_of_one_name(tmp_path: Path, unraisables: Unraisables) -> None:
+    """Refused from the start, and later left aside; a copy of a file is none."""
+    one, other = made(2)
+    paths = [tmp_path / "present", tmp_path / "previous"]
+    for path in paths:
+        _keyfiles.write(path, [one], "nginx")
+    ring = TicketKeyRing.from_file(paths)
+    assert {info.name for info in ring.key_info()} == {one.name}
+    _keyfiles.write(paths[1], [other._replace(name=one.name)], "nginx")
+    ring.refresh()
+    assert {info.name for info in ring.key_info()} == {one.name}
+    assert "previous: a key has the name of a key in" in str(unraisables.errors[0])
+    with pytest.raises(
+        KeyFileError, match=r"previous: a key has the name of a key in .*present, and is another"
+    ):
+        TicketKeyRing.from_file(paths)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pickle
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import pytest
 
@@ -195,6 +195,53 @@ def test_hkdf_as_in_rfc_5869() -> None:
     """Its third test: no salt, no info."""
     wanted = "8da4e775a563c18f715f802a063c5a31b8a11f5c5ee1879ec3454e5f3c738d2d9d201395faa4b61a96c8"
     assert _schedules.expand(b"\x0b" * 22, b"", 42).hex() == wanted
+
+
+# More keys than there is room for
+
+
+def hurried(begins: Iterable[float]) -> list[Timed]:
+    """Keys that begin at these times, as after many rotations by hand."""
+    return [
+        Timed(_schedules.derive(SECRET, b"%d" % number), at, at + 99 * HOUR)
+        for number, at in enumerate(begins)
+    ]
+
+
+def test_what_ring_c_encrypts_with() -> None:
+    keys = hurried([NOW - 9, NOW, NOW + 0.5, NOW + 1])
+    assert _schedules.present(keys, NOW) == 2, "in whole seconds, and of those that began together the last"
+    assert _schedules.present(keys, NOW + 1.2) == 3
+    assert _schedules.present(keys, NOW - 10) == 0
+    assert _schedules.present([], NOW) == -1
+
+
+def test_keys_whose_tickets_are_dead_go_first_then_those_to_come_and_the_living_last() -> None:
+    keys = hurried([NOW - 9999, NOW - 9000, NOW - 100, NOW - 50, NOW, NOW + 50, NOW + 100, NOW + 150])
+    order = [0, 7, 6, 1, 2, 3]
+    for room in range(len(keys), 1, -1):
+        kept = _schedules.fitting(reversed(keys), NOW, LIFETIME, room)
+        assert kept == [each for number, each in enumerate(keys) if number not in order[: len(keys) - room]]
+    assert _schedules.fitting([], NOW, LIFETIME, 3) == []
+
+
+def test_keys_without_a_beginning_live_until_their_end() -> None:
+    """Those of before, of a ring that began alone."""
+    left = [each._replace(encrypts_from=-1.0, decrypts_until=NOW + 9) for each in hurried([0, 0])]
+    keys = [*left, *hurried([NOW - 9999, NOW - 9000, NOW])]
+    assert _schedules.fitting(keys, NOW, LIFETIME, 4) == [*left, *keys[3:]]
+
+
+def test_when_there_is_room_for_another_key() -> None:
+    keys = hurried([NOW - 500 + each for each in range(9)] + [NOW + 3 * HOUR])
+    for room in (11, 20):
+        assert _schedules.wait_for_room(keys, NOW, LIFETIME, room) == 0
+    for lacking in (1, 2, 8):
+        wait = _schedules.wait_for_room(keys, NOW, LIFETIME, 11 - lacking)
+        assert wait == lacking - 500 + LIFETIME + SKEW
+        assert _schedules.wait_for_room(keys, NOW + wait, LIFETIME, 11 - lacking) == 0
+        assert _schedules.wait_for_room(keys, NOW + wait - 1, LIFETIME, 11 - lacking) == 1
+    assert _schedules.wait_for_room([], NOW, LIFETIME, 3) == 0
 
 
 # What nobody can do

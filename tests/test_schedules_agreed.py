@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from helpers.rings import HOUR, LIFETIME, ROTATE_EVERY, Fleet, encrypting
-from sslsession._schedules import AHEAD, Agreed
+from sslsession._schedules import AHEAD, BRIDGE_MOST, Agreed, Timed
 
 NOW = 1_700_000_000
 YEAR = 365 * 24 * HOUR
@@ -86,3 +86,92 @@ def test_an_entry_that_is_none_is_passed_over() -> None:
     for entry in (b"", b"K", b"X", b"Kshort", b"?" + bytes(88), b"K" + bytes(89)):
         fleet.entries[entry] = NOW + YEAR
     assert fleet.keys(NOW) == keys
+
+
+# While nothing can be shared
+
+
+def cut_off(entries: dict[bytes, float], now: float) -> Agreed:
+    """One that has this set and reaches nobody, after a look."""
+    alone = Agreed(dict(entries), ROTATE_EVERY, LIFETIME)
+    look(alone, now)
+    return alone
+
+
+def look(alone: Agreed, now: float) -> list[Timed]:
+    for key, begins in alone.bridge(now):
+        entry, expires_at = alone.entry(key, begins)
+        alone._entries[entry] = expires_at
+    return alone.keys(now)
+
+
+def test_servers_that_cannot_share_derive_the_same_keys_whenever_they_look() -> None:
+    """For a week: one looks each hour, one slept for a day now and then, and one begins to look at the end."""
+    fleet = Fleet(ROTATE_EVERY, LIFETIME)
+    shared = fleet.keys(NOW)
+    often, seldom = cut_off(fleet.entries, NOW), cut_off(fleet.entries, NOW)
+    for hour in range(7 * 24):
+        now = NOW + hour * HOUR
+        keys = look(often, now)
+        assert encrypting(keys, now).encrypts_from == slot_of(now)
+        assert any(each.encrypts_from == slot_of(now) + ROTATE_EVERY for each in keys), "the next is there"
+        if hour % 31 == 0:
+            assert look(seldom, now)[-3:] == keys[-3:]
+    assert look(seldom, now) == look(often, now) == look(cut_off(fleet.entries, now), now)
+    assert not set(shared) & set(look(often, now))
+
+
+def test_what_was_shared_is_used_up_first() -> None:
+    fleet = Fleet(ROTATE_EVERY, LIFETIME)
+    fleet.keys(NOW)
+    for slots in range(AHEAD):
+        assert fleet.agreed.bridge(slot_of(NOW) + slots * ROTATE_EVERY) == []
+    ((_, begins),) = fleet.agreed.bridge(slot_of(NOW) + AHEAD * ROTATE_EVERY)
+    assert begins == slot_of(NOW) + (AHEAD + 1) * ROTATE_EVERY
+
+
+def test_who_has_the_newest_key_can_compute_the_next_and_who_has_an_older_one_cannot() -> None:
+    fleet = Fleet(ROTATE_EVERY, LIFETIME)
+    older, *_, newest = fleet.keys(NOW)
+    later = NOW + 5 * ROTATE_EVERY
+    wanted = {each.material for each in cut_off(fleet.entries, later).keys(later)}
+    for known, can in ((newest, True), (older, False)):
+        entry, expires_at = fleet.agreed.entry(known.material, known.encrypts_from)
+        guessed = {each.material for each in cut_off({entry: expires_at}, later).keys(later)}
+        assert bool(guessed & wanted) == can
+
+
+def test_nothing_is_derived_of_nothing_nor_of_what_is_far_too_old() -> None:
+    fleet = Fleet(ROTATE_EVERY, LIFETIME)
+    assert fleet.agreed.bridge(NOW) == []
+    fleet.keys(NOW)
+    assert fleet.agreed.bridge(NOW + (BRIDGE_MOST - 9) * ROTATE_EVERY)
+    assert fleet.agreed.bridge(NOW + (BRIDGE_MOST + 9) * ROTATE_EVERY) == []
+
+
+@pytest.mark.parametrize("which", [-1, -2], ids=["the next", "the present"])
+def test_a_derived_key_that_is_withdrawn_gives_place_to_another(which: int) -> None:
+    fleet = Fleet(ROTATE_EVERY, LIFETIME)
+    fleet.keys(NOW)
+    now = NOW + 4 * ROTATE_EVERY
+    alone = cut_off(fleet.entries, now)
+    name = alone.keys(now)[which].material.name
+    for each in (name, *alone.heirs(name)):
+        entry, expires_at = alone.withdrawal(each, now)
+        alone._entries[entry] = expires_at
+    keys = look(alone, now)
+    assert name not in [each.material.name for each in keys]
+    assert [each.encrypts_from for each in keys][-2:] == [slot_of(now), slot_of(now) + ROTATE_EVERY]
+
+
+def test_who_inherits_from_a_key() -> None:
+    fleet = Fleet(ROTATE_EVERY, LIFETIME)
+    *older, newest = fleet.keys(NOW)
+    now = slot_of(NOW) + 4 * ROTATE_EVERY
+    alone = cut_off(fleet.entries, now)
+    derived = [each.material.name for each in alone.keys(now) if each.encrypts_from > newest.encrypts_from]
+    assert len(derived) == 3
+    assert alone.heirs(newest.material.name) == derived
+    assert alone.heirs(derived[0]) == derived[1:]
+    assert [alone.heirs(each.material.name) for each in older] == [[], []]
+    assert alone.heirs(b"?" * 16) == []

@@ -27,7 +27,7 @@ from helpers.rings import (
 )
 from helpers.sessions import offering, resumes, take
 from sslsession import Session, SessionError, SessionHooks, TicketKeyRing
-from sslsession.tickets import COUNTS
+from sslsession._ring_of_c import COUNTS
 
 pytestmark = [pytest.mark.binding, needs_ring]
 WEEK = 7 * 24 * HOUR

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import ssl
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -29,6 +30,7 @@ from helpers.rings import (
 from helpers.sessions import resumes, take
 from sslsession import KeyFileError, SessionError, TicketKeyRing, _keyfiles
 from sslsession._keyfiles import Material
+from sslsession._sources import TELL_EVERY
 
 pytestmark = needs_ring
 posix = pytest.mark.skipif(os.name != "posix", reason="modes mean nothing here")
@@ -45,10 +47,10 @@ def twin(server_identity: Identity) -> ssl.SSLContext:
     return server_context(server_identity)
 
 
-def ring_of(keys: list[Material], path: Path, layout: str = "nginx") -> TicketKeyRing:
+def ring_of(keys: list[Material], path: Path, layout: str = "nginx", **settings: Any) -> TicketKeyRing:
     """A ring of a file with these keys."""
     _keyfiles.write(path, keys, layout)
-    return TicketKeyRing.from_file(path, layout)
+    return TicketKeyRing.from_file(path, layout, **settings)
 
 
 # What is in a file
@@ -186,6 +188,7 @@ def test_a_link_that_is_pointed_elsewhere(tmp_path: Path) -> None:
     assert current(ring).name == one.name
     (tmp_path / "new").symlink_to("2")
     os.replace(tmp_path / "new", tmp_path / "now")
+    ring.refresh()
     assert current(ring).name == other.name
 
 
@@ -204,13 +207,15 @@ BAD = {
 def test_a_file_that_is_not_good_leaves_the_keys_in_force(
     client: ssl.SSLContext, server: ssl.SSLContext, path: Path, unraisables: Unraisables, how: str
 ) -> None:
-    """Counted at each look, told once; a good one is taken, and the next bad one is told again."""
+    """Counted at each look, told once; a good one is taken, and the next bad one, a minute later, is told again."""
     if how == "for all to read" and os.name != "posix":
         pytest.skip("modes mean nothing here")
     one, other, _ = made(3)
-    ring = attached(ring_of([one], path), server)
+    hand = Hand()
+    ring = attached(ring_of([one], path, clock=hand), server)
     session = take(client, server)
     for turn in (1, 2):
+        hand.move(TELL_EVERY)
         BAD[how](path)
         before = ring.stats()["errors"]
         for _ in range(3):
@@ -228,6 +233,7 @@ def test_a_file_that_is_not_good_leaves_the_keys_in_force(
         good = (other, one)[turn - 1]
         _keyfiles.write(path, [good], "nginx")
         after = ring.stats()["errors"]
+        ring.refresh()
         assert current(ring).name == good.name
         assert ring.stats()["errors"] == after
         session = take(client, server)

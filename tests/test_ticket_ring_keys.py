@@ -89,7 +89,7 @@ def test_what_key_info_calls_current_is_what_encrypts(
 ) -> None:
     """Also where several keys began in the same second, and where the clock went back before all of them."""
     attached(ring, server)
-    for turn in range(4):
+    for turn in range(AHEAD):
         ring.rotate()
         assert key_of(take(client12, server)) == current(ring).name, turn
     passes(hand, ring)
@@ -114,10 +114,11 @@ def test_rotate_makes_the_next_key_the_present_one_and_opens_what_was_issued(
     assert next(info for info in ring.key_info() if info.name == before).state == "retired"
 
 
+@pytest.mark.parametrize("kind", ["random", "shared"])
 def test_rotating_again_and_again_never_runs_out_of_keys(
-    client: ssl.SSLContext, server: ssl.SSLContext, ring: TicketKeyRing, hand: Hand
+    client: ssl.SSLContext, server: ssl.SSLContext, hand: Hand, kind: str
 ) -> None:
-    attached(ring, server)
+    ring = attached(made(kind, hand), server)
     session, seen = take(client, server), {current(ring).name}
     for _ in range(20):
         ring.rotate()
@@ -280,7 +281,7 @@ def test_an_older_openssl_has_no_rings(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_nothing_is_said_unheard(ring: TicketKeyRing, hand: Hand, unraisables: Unraisables) -> None:
     for _ in range(10):
         ring.rotate()
-        hand.move(HOUR, ring)
+        hand.move(ROTATE_EVERY, ring)
     with pytest.raises((KeyError, SessionError)):
         ring.revoke(b"?" * 16)
     assert unraisables.errors == []

@@ -166,6 +166,7 @@ seldom, more = in_child(later(9, 1))
 assert often == seldom
 assert first != tickets
 hand.move(9 * ROTATE_EVERY)
+ring.refresh()
 assert later(0, 1)()[0] == often  # the parent slept
 print(opens(tickets), opens(more), opens(first))
 """,

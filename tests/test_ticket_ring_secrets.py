@@ -18,6 +18,7 @@ from helpers.rings import LIFETIME, ROTATE_EVERY, SECRET, Hand, current, needs_r
 from helpers.spellings import spellings
 from sslsession import SessionError, TicketKeyRing, _keyfiles
 from sslsession._libssl import ffi, lib
+from sslsession._sources import TELL_EVERY
 from sslsession.stores import MemoryStore
 
 pytestmark = needs_ring
@@ -160,7 +161,8 @@ def test_not_in_reports_of_a_store_that_fails(
         raise OSError("no")
 
     for what in ("down", "full", "cut", "raises"):
-        ring._source._failing = False
+        ring._source._went_well()
+        hand.move(TELL_EVERY)
         if what == "cut":
             store.add(entry.key, entry.value[:-1], expires_at=entry.expires_at)
         elif what == "raises":
