@@ -52,6 +52,8 @@ CASES = {
     "uvicorn": Case(*programs("uvicorn")),
 }
 INHERITED = programs("gunicorn")[1]
+GUNICORN = Program("gunicorn", "import gunicorn\n", "")
+"""What its configurations need, which do not import it."""
 
 
 @pytest.fixture
@@ -65,6 +67,8 @@ def test_any_worker_resumes_what_any_made(
     ca: Authority, server_identity: Identity, store: str, case: Case, record_property
 ):
     needs(case.program)
+    if case.command is not None:
+        needs(GUNICORN)
     run = partial(
         workers,
         identity=server_identity,
@@ -101,7 +105,7 @@ def test_any_worker_resumes_what_any_made(
 
 def test_gunicorn_without_a_hook_resumes_nothing(ca: Authority, server_identity: Identity):
     program = CASES["gunicorn"].program
-    needs(program)
+    needs(GUNICORN)
     code = program.without_added.replace("def ssl_context(", "def unused(")
     for options in ((), ("--threads", "2")):
         command = through_gunicorn("--workers", "1", *options)
@@ -121,7 +125,7 @@ def test_gunicorn_without_a_hook_resumes_nothing(ca: Authority, server_identity:
 def test_workers_of_gunicorn_inherit_a_ring(
     ca: Authority, server_identity: Identity, options: tuple[str, ...]
 ):
-    needs(INHERITED)
+    needs(GUNICORN)
     run = partial(
         workers,
         INHERITED.code,
