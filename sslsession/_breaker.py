@@ -1,9 +1,23 @@
-"""When a store that fails is asked again: after a pause, which doubles with each failure, by one caller at a time."""
+"""How a store does, by what became of what it was asked; and when one that fails is asked again.
+
+That is after a pause, which doubles with each failure, and by one caller at a time.
+"""
 
 from __future__ import annotations
 
+import math
+import threading
+import time
+from collections import Counter
+
+from sslsession import _callbacks
+from sslsession.errors import StoreError
+
 FIRST_PAUSE, LONGEST_PAUSE = 0.25, 8.0
 """Seconds."""
+WRITING, LOOKING = "writing", "looking"
+ALMOST = 0.9
+"""Of its timeout: a store that took as much is late, for some of it was spent before it was asked."""
 
 
 class Breaker:
@@ -49,3 +63,70 @@ class Breaker:
     def worked(self) -> None:
         """The store worked."""
         self._open = self._trial = False
+
+
+class Health:
+    """A store's: what it is known to do and to fail in, by the calls of all threads."""
+
+    def __init__(self, timeout: float | None) -> None:
+        self.counts: Counter[str] = Counter()
+        self.breaker = Breaker()
+        self._timeout = timeout
+        self._was_refused = False
+        self.start_anew()
+
+    def start_anew(self) -> threading.Condition:
+        """At first, and in a child: the condition that whoever changes any of this holds, and tells of it."""
+        self.changed = threading.Condition(threading.RLock())
+        self.failure: BaseException | None = None
+        self._answered = {WRITING: -math.inf, LOOKING: -math.inf}
+        return self.changed
+
+    def worked(self, what: str) -> None:
+        """The store did what it was asked."""
+        with self.changed:
+            self._answered[what] = time.monotonic()
+            self.failure = None
+            self.breaker.worked()
+
+    def failed(self, error: BaseException, what: str, began: float) -> None:
+        """It did not do what it was asked at that moment.
+
+        Where it did as much for somebody else meanwhile, it is threads that wait, for each other or for their turn in
+        the interpreter, and the store is not to be left alone for that.
+        """
+        _without_frames(error)
+        with self.changed:
+            self.counts["store_errors"] += 1
+            if self._answered[what] > began:
+                return
+            self.failure = error
+            first = self.breaker.failed(time.monotonic())
+            self.changed.notify_all()
+        if first:
+            _callbacks.report(error, "sslsession's use of a session store; handshakes go on without it")
+
+    def overdue(self, what: str, began: float) -> None:
+        """It has not answered yet what it was asked at that moment: a failure, once that is as long as its timeout."""
+        timeout = self._timeout or math.inf
+        if time.monotonic() - began < ALMOST * timeout or self._answered[what] > began:
+            return
+        said = f"the session store did not answer within its timeout of {timeout * 1000:.0f} ms"
+        self.failed(StoreError(said), what, began)
+
+    def refused(self, error: Exception) -> None:
+        """It gave what is no session, and may have given others that are."""
+        _without_frames(error)
+        with self.changed:
+            self.counts["store_errors"] += 1
+            first, self._was_refused = not self._was_refused, True
+        if first:
+            where = "sslsession's reading of a session store; handshakes go on without what it gave"
+            _callbacks.report(error, where)
+
+
+def _without_frames(error: BaseException | None) -> None:
+    """What is reported must not lead to the sessions that were among somebody's local variables."""
+    while error is not None:
+        error.__traceback__ = None
+        error = error.__cause__ or error.__context__

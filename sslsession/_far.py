@@ -19,8 +19,8 @@ from collections import Counter, deque
 from collections.abc import Iterator, Sequence
 from typing import Any, Callable, NamedTuple
 
-from sslsession import _callbacks, _peers
-from sslsession._breaker import Breaker
+from sslsession import _peers
+from sslsession._breaker import LOOKING, WRITING, Health
 from sslsession._events import leave_behind
 from sslsession._lookups import LATE, NEVER, Lookups
 from sslsession.errors import StoreError
@@ -31,10 +31,7 @@ EXIT_SECONDS = 2.0
 ATTEMPTS_MOST = 8
 DEFAULT_TIMEOUT = 0.05
 """Seconds, for a store that names none, or has no end to its patience."""
-WRITING, LOOKING = "writing", "looking"
 Late = Callable[[bytes, bytes], None]
-ALMOST = 0.9
-"""Of its timeout: a store that took as much may be called late, for some of it was spent before it was asked."""
 _inside = threading.local()
 """Of a thread that asks a store: the store's own connection, if an attached context makes it, must not ask again."""
 
@@ -57,22 +54,18 @@ class Far:
 
     def __init__(self, store: Any, owns: bool) -> None:
         self.store = store
-        self.counts: Counter[str] = Counter()
-        self._owns = owns
-        self._refused = False
         self.timeout = _deadline(getattr(store, "timeout", DEFAULT_TIMEOUT))
-        self._breaker = Breaker()
+        self._owns = owns
+        self._health = Health(self.timeout)
         self._start_anew()
 
     def _start_anew(self) -> None:
-        self._changed = threading.Condition(threading.RLock())
+        self._changed = self._health.start_anew()
         self._queue: deque[Write] = deque()
         self._writer: threading.Thread | None = None
         self._numbers = itertools.count(1)
         self._under_way: dict[int, float] = {}
         self._closing = False
-        self._failure: BaseException | None = None
-        self._answered = {WRITING: -math.inf, LOOKING: -math.inf}
         self._lookups = Lookups()
 
     def after_fork(self) -> None:
@@ -108,14 +101,11 @@ class Far:
 
     def _takes_writes(self) -> bool:
         """Whether a handshake may wait for a write: not where the store failed, or has sat on another for too long."""
-        if self._breaker.is_open:
-            return False
-        with self._changed:
-            longest = min(self._under_way.values(), default=math.inf)
-        if time.monotonic() - longest < ALMOST * (self.timeout or math.inf):
-            return True
-        self._overdue(WRITING, longest)
-        return not self._breaker.is_open
+        if not self._health.breaker.is_open:
+            with self._changed:
+                longest = min(self._under_way.values(), default=math.inf)
+            self._health.overdue(WRITING, longest)
+        return not self._health.breaker.is_open
 
     def discard(self, key: bytes) -> None:
         """Has all values of a key discarded, and what waits to be written under it."""
@@ -171,14 +161,14 @@ class Far:
 
     def _pause(self) -> float | None:
         """Seconds until there is something to do; None: nothing is."""
-        return self._breaker.wait(time.monotonic()) if self._queue else None
+        return self._health.breaker.wait(time.monotonic()) if self._queue else None
 
     def _write_one(self) -> bool:
         """Writes the oldest that waits; whether that worked."""
         with self._changed:
             if not self._queue:
                 return True
-            self._breaker.allows(time.monotonic())
+            self._health.breaker.allows(time.monotonic())
             write = self._queue.popleft()
             self._under_way[write.number] = time.monotonic()
         return self._attempt(write)
@@ -192,13 +182,13 @@ class Far:
         except KeyboardInterrupt:
             raise
         except BaseException as error:
-            self._failed(error, WRITING, began)
+            self._health.failed(error, WRITING, began)
         finally:
             with self._changed:
                 self._under_way.pop(write.number, None)
                 if worked:
                     self.counts["stored"] += write.value is not None
-                    self._worked(WRITING)
+                    self._health.worked(WRITING)
                 else:
                     self._try_again(write)
                 self._changed.notify_all()
@@ -245,7 +235,7 @@ class Far:
         if self._closing or getattr(_inside, "asking", False) or (seconds is not None and seconds <= 0):
             return None
         began = time.monotonic()
-        if not self._breaker.allows(began):
+        if not self._health.breaker.allows(began):
             return None
         if self.timeout is None or seconds is None:
             return self._look(verbs)
@@ -254,8 +244,8 @@ class Far:
             how, found = self._lookups.ask(look, seconds, functools.partial(_deliver, late))
         except RuntimeError:  # the interpreter is about to end
             return None
-        if how == LATE and time.monotonic() - began >= ALMOST * self.timeout:
-            self._overdue(LOOKING, began)
+        if how == LATE:
+            self._health.overdue(LOOKING, began)
         return found  # type: ignore[no-any-return]
 
     def _look(self, verbs: Sequence[tuple[str, bytes]]) -> tuple[bytes, bytes] | None:
@@ -265,61 +255,25 @@ class Far:
                 for verb, key in verbs:
                     value = self.store.take(key) if verb == "take" else self.store.peek(key)
                     if value is not None:
-                        self._worked(LOOKING)
+                        self._health.worked(LOOKING)
                         return key, value
-            self._worked(LOOKING)
+            self._health.worked(LOOKING)
         except KeyboardInterrupt:
             raise
         except BaseException as error:  # a store of the user's own may raise anything
-            self._failed(error, LOOKING, began)
+            self._health.failed(error, LOOKING, began)
         return None
 
-    # Failing, and ending
+    # Ending
+
+    @property
+    def counts(self) -> Counter[str]:
+        """``stored``, ``dropped``, ``store_errors``."""
+        return self._health.counts
 
     def refused(self, error: Exception) -> None:
         """The store gave what is no session: the others of that key may be good."""
-        with self._changed:
-            _without_frames(error)
-            self.counts["store_errors"] += 1
-            first, self._refused = not self._refused, True
-        if not first:
-            return
-        _callbacks.report(
-            error, "sslsession's reading of a session store; handshakes go on without what it gave"
-        )
-
-    def _overdue(self, what: str, began: float) -> None:
-        """A handshake went on without an answer."""
-        if not self._others_were_answered(what, began):
-            milliseconds = (self.timeout or 0) * 1000
-            self._failed(
-                StoreError(f"the session store did not answer within its timeout of {milliseconds:.0f} ms"),
-                what,
-                began,
-            )
-
-    def _others_were_answered(self, what: str, began: float) -> bool:
-        """Whether the store did as much for somebody else meanwhile: then it is threads that wait, for each other or
-        for their turn in the interpreter, and it is not to be left alone for that."""
-        return self._answered[what] >= began
-
-    def _failed(self, error: BaseException, what: str, began: float) -> None:
-        _without_frames(error)
-        with self._changed:
-            self.counts["store_errors"] += 1
-            if self._others_were_answered(what, began):
-                return
-            self._failure = error
-            first = self._breaker.failed(time.monotonic())
-            self._changed.notify_all()
-        if first:
-            _callbacks.report(error, "sslsession's use of a session store; handshakes go on without it")
-
-    def _worked(self, what: str) -> None:
-        with self._changed:
-            self._answered[what] = time.monotonic()
-            self._failure = None
-            self._breaker.worked()
+        self._health.refused(error)
 
     def __len__(self) -> int:
         return len(self._queue)
@@ -329,10 +283,10 @@ class Far:
         with self._changed:
             wanted = self._unwritten()
             while wanted and not self._closing:
-                if self._failure is not None and not self._under_way:
+                if self._health.failure is not None and not self._under_way:
                     raise StoreError(
-                        f"{len(self._queue)} sessions wait to be written, and the store fails: {self._failure}"
-                    ) from self._failure
+                        f"{len(self._queue)} sessions wait to be written, and the store fails: {self._health.failure}"
+                    ) from self._health.failure
                 self._changed.wait(1)
                 wanted &= self._unwritten()
 
@@ -359,13 +313,6 @@ class Far:
         self._lookups.close()
         if self._owns and not self._under_way:
             self.store.close()
-
-
-def _without_frames(error: BaseException | None) -> None:
-    """What is reported must not lead to the sessions that were among somebody's local variables."""
-    while error is not None:
-        error.__traceback__ = None
-        error = error.__cause__ or error.__context__
 
 
 @contextlib.contextmanager

@@ -188,6 +188,36 @@ cache.close()
         found = quiet(ca, server_identity, tls_version, tmp_path, code)
         assert found == ["('resumed resumed resumed', 0)"], "the same in each of ten"
 
+    def test_while_a_write_hangs(
+        self, ca: Authority, server_identity: Identity, tls_version: str, tmp_path: Path
+    ) -> None:
+        """It is the parent's, whose handshake did not wait for it any longer: a child waits for its own alone."""
+        code = """
+store = FakeStore()
+cache = ServerSessionCache(store)
+cache.attach(server)
+sys.unraisablehook = lambda unraisable: None
+store.state = "stalled"
+mine = earn(client, server)
+
+def work():
+    store.__init__()
+    made = earn(client, server)
+    cache.flush()
+    found = offer(client, server, made)
+    cache.flush()
+    return found, cache.stats()["stored"]
+
+print(*in_child(work))
+store.state = "well"
+cache.flush()
+print(offer(client, server, mine), cache.stats()["dropped"])
+cache.close()
+"""
+        stored = 3 if tls_version == "1.3" else 1
+        found = quiet(ca, server_identity, tls_version, tmp_path, code)
+        assert found == [f"resumed {stored}", "resumed 0"]
+
 
 class TestExit:
     @pytest.mark.parametrize(

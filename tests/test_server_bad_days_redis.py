@@ -19,7 +19,7 @@ from helpers.clients import eventually
 from helpers.openssl_calls import Unraisables
 from helpers.peers import server_context
 from helpers.servers import FULL, IDS, RESUMED, STATEFUL, Serving, Way, earn, offer, params, renew
-from helpers.stores import SECRET, Server, memcached, new_prefix, redis_server
+from helpers.stores import PATIENT, SECRET, Server, memcached, new_prefix, redis_server
 from sslsession import StoreError
 from sslsession.stores import MemcachedStore, RedisStore, Store
 
@@ -66,10 +66,10 @@ def kind(request: pytest.FixtureRequest) -> Kind:
 class Load:
     """Threads that connect until told to stop: a full handshake, then one that offers its session elsewhere."""
 
-    def __init__(self, client: ssl.SSLContext, servers: list[ssl.SSLContext]) -> None:
+    def __init__(self, client: ssl.SSLContext, servers: list[ssl.SSLContext], threads: int = THREADS) -> None:
         self._client, self._servers = client, servers
         self._stop = threading.Event()
-        self._threads = [threading.Thread(target=self._work, args=[number]) for number in range(THREADS)]
+        self._threads = [threading.Thread(target=self._work, args=[number]) for number in range(threads)]
         self.errors: list[BaseException] = []
         self.outcomes: list[str] = []
         self.longest = 0.0
@@ -133,6 +133,26 @@ def carried(workers: list[Serving], client: ssl.SSLContext, servers: list[ssl.SS
 def errors_of(workers: list[Serving]) -> int:
     """How often a store failed them."""
     return sum(each.cache.stats()["store_errors"] for each in workers)
+
+
+def test_many_threads_resume_all_that_another_worker_made(
+    way: Way, kind: Kind, client: ssl.SSLContext, server_identity: Identity, unraisables: Unraisables
+) -> None:
+    """A thread gets its turn in the interpreter some hundred times in a second, and whoever writes waits for it too.
+
+    The store's timeout is long, for a slow machine's threads to be done within it.
+    """
+    with (
+        kind.start() as running,
+        two_workers(way, lambda: kind.store(running.port, PATIENT), server_identity) as (workers, servers),
+    ):
+        with Load(client, servers, threads=8) as load:
+            eventually(lambda: load.errors or len(load.outcomes) >= 200, 60)
+        assert set(load.outcomes) == {RESUMED}
+        for each in workers:
+            stats = each.cache.stats()
+            assert (stats["dropped"], stats["store_errors"], stats["misses"]) == (0, 0, 0)
+    assert unraisables.errors == []
 
 
 def killed_and_restarted(

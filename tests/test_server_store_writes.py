@@ -192,7 +192,7 @@ class TestTheTimeout:
             sessions = [earn(client, server) for _ in range(5)]
             assert store.asked["add"] <= 2, "by the first, and by who looks whether it is back"
             store.state = "well"
-            eventually(lambda: not cache._shelf._far._breaker.is_open)  # type: ignore[union-attr]
+            eventually(lambda: not cache._shelf._far._health.breaker.is_open)  # type: ignore[union-attr]
             cache.flush()
             stats = cache.stats()
             assert stats["stored"] + stats["dropped"] == 5 * made_by(way)
