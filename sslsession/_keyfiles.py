@@ -35,8 +35,10 @@ LARGEST = 1 << 16
 """Bytes; HAProxy's file has some hundred for each key."""
 NO_FILE = (errno.ENXIO, errno.EOPNOTSUPP)
 """What opening a socket fails with."""
+NO_REGULAR = "a directory, a device or a pipe, no regular file; name a file"
 REWRITE = "if it is being rewritten, read it again, and let its writer put it there whole, by a rename"
 RENEW = "make it anew, of random bytes"
+AMBIGUOUS = "48 bytes are nginx's or Apache's, which differ; say which layout it has"
 ROLES = ("name", "cipher key", "MAC key")
 
 
@@ -69,8 +71,8 @@ def parse(data: bytes, layout: str, *, where: str = "these ticket keys") -> list
         raws = [data]
     else:
         raise KeyFileError(
-            f"{where}: {len(data)} bytes, where {layout} has one key, of {_either(sizes)} bytes"
-            f"{_rather(data, layout)}; {REWRITE}"
+            f"{where}: {len(data)} bytes, where {layout} has one key, of {_either(sizes)} bytes;"
+            f" {_rather(data, layout) or REWRITE}"
         )
     keys = [_unpacked(each, layout) for each in raws]
     _check(keys, layout, where)
@@ -87,6 +89,17 @@ def format(keys: Iterable[Material], layout: str) -> bytes:  # noqa: A001
     """
     _sizes(layout)
     ordered = list(keys)
+    if layout == "haproxy" and len(ordered) < FEWEST:
+        raise KeyFileError(
+            f"{plural(len(ordered))}, and HAProxy asks for {FEWEST}; write nginx's format, to which the command"
+            " `sslsession keys convert` adds random ones"
+        )
+    for size in {NAME + 2 * len(each.cipher_key) for each in ordered}:
+        if size in SIZES["nginx"] and size not in SIZES[layout]:
+            raise KeyFileError(
+                f"these keys have {size} bytes, and {layout}'s have {_either(SIZES[layout])}; the command"
+                f" `sslsession keys new FILE --format {layout}` makes such a file"
+            )
     _check(ordered, layout, f"these keys for {layout}")
     if layout == "haproxy":
         ordered.insert(-1, ordered.pop(0))
@@ -116,27 +129,6 @@ def read(
     where = os.fspath(path)
     data = _contents(where, allow_shared)
     return parse(data, layout or _guessed(data, where), where=where)
-
-
-def together(files: Iterable[tuple[str, list[Material]]]) -> list[Material]:
-    """The keys of several files, each with its name: all of them, in order, what is there again once.
-
-    A file may be a copy of another, as it is for a moment while they are rotated. Errors: :class:`KeyFileError` where
-    a key has something of another, and is not the same: servers that have the one cannot open the tickets of the other.
-    """
-    found: dict[Material, str] = {}
-    seen: dict[tuple[str, bytes], Material] = {}
-    for where, keys in files:
-        for key in keys:
-            for role, part in zip(ROLES, key):
-                earlier = seen.setdefault((role, part), key)
-                if earlier != key:
-                    raise KeyFileError(
-                        f"{where}: a key has the {role} of a key in {found[earlier]}, and is another; servers could"
-                        f" tell only one of them; {RENEW}"
-                    )
-            found.setdefault(key, where)
-    return list(found)
 
 
 def write(
@@ -183,12 +175,12 @@ def _contents(where: str, allow_shared: bool) -> bytes:
         handle = os.open(where, os.O_RDONLY | sum(getattr(os, flag, 0) for flag in extra))
     except OSError as error:
         if error.errno in NO_FILE:
-            raise KeyFileError(f"{where}: no regular file; name a file") from None
+            raise KeyFileError(f"{where}: {NO_REGULAR}") from None
         raise
     try:
         status = os.fstat(handle)
         if not stat.S_ISREG(status.st_mode):
-            raise KeyFileError(f"{where}: no regular file; name a file")
+            raise KeyFileError(f"{where}: {NO_REGULAR}")
         if os.name == "posix" and not allow_shared:
             _check_owner(status, where)
         with os.fdopen(handle, "rb", closefd=False) as file:
@@ -221,6 +213,11 @@ def _sizes(layout: str) -> tuple[int, ...]:
     return SIZES[layout]
 
 
+def plural(count: int) -> str:
+    """So many keys."""
+    return f"{count} key{'' if count == 1 else 's'}"
+
+
 def _either(sizes: Iterable[int]) -> str:
     return " or ".join(map(str, sizes))
 
@@ -228,17 +225,20 @@ def _either(sizes: Iterable[int]) -> str:
 def _guessed(data: bytes, where: str) -> str:
     found = guess(data)
     if found is None and len(data) == 48:
-        raise KeyFileError(
-            f"{where}: 48 bytes are nginx's or Apache's, which differ; say which layout it has"
-        )
+        raise KeyFileError(f"{where}: {AMBIGUOUS}")
     if found is None and data:
         raise KeyFileError(f"{where}: {len(data)} bytes of no layout; name another file, or {REWRITE}")
     return found or "nginx"  # any: where nothing is in the file, parse() says so
 
 
 def _rather(data: bytes, layout: str) -> str:
+    """What to do with a file that looks like one of another layout; nothing where it looks like none."""
     found = guess(data)
-    return "" if found in (None, layout) else f" (these look like {found}'s)"
+    if found is None and layout == "haproxy" and len(data) == 48:
+        return AMBIGUOUS
+    return (
+        "" if found in (None, layout) else f"it looks like {found}'s: read it as that, or name another file"
+    )
 
 
 def _lines(data: bytes, where: str) -> list[bytes]:
@@ -247,10 +247,12 @@ def _lines(data: bytes, where: str) -> list[bytes]:
     if not lines[-1]:
         lines.pop()
     for number, line in enumerate(lines, 1):
+        advice = REWRITE
         # HAProxy, too, takes one CR, and no blank line.
         raw = _decoded(line[:-1] if line.endswith(b"\r") else line)
         if raw is None:
-            told = f"line {number} is not base64{_rather(data, 'haproxy')}"
+            told = f"line {number} is not base64"
+            advice = _rather(data, "haproxy") or REWRITE
         elif len(raw) not in SIZES["haproxy"]:
             told = f"line {number} has {len(raw)} bytes, where a key has {_either(SIZES['haproxy'])}"
         elif raws and len(raw) != len(raws[0]):
@@ -258,7 +260,7 @@ def _lines(data: bytes, where: str) -> list[bytes]:
         else:
             raws.append(raw)
             continue
-        raise KeyFileError(f"{where}: {told}; {REWRITE}")
+        raise KeyFileError(f"{where}: {told}; {advice}")
     return raws
 
 
@@ -287,11 +289,11 @@ def _check(keys: Sequence[Material], layout: str, where: str) -> None:
     """Refuses what a file of this layout cannot have, and keys that are no secret."""
     if layout == "haproxy" and len(keys) < FEWEST:
         raise KeyFileError(
-            f"{where}: {len(keys)} keys, and HAProxy asks for {FEWEST}; add the missing, or if others write the file,"
-            " let them do so whole, by a rename"
+            f"{where}: {plural(len(keys))}, and HAProxy asks for {FEWEST}; add the missing, or if others write the"
+            " file, let them do so whole, by a rename"
         )
     if layout != "haproxy" and len(keys) != 1:
-        raise KeyFileError(f"{where}: {len(keys)} keys, and such a file has one; write each to its own")
+        raise KeyFileError(f"{where}: {plural(len(keys))}, and such a file has one; write each to its own")
     seen: dict[tuple[str, bytes], int] = {}
     for number, key in enumerate(keys, 1):
         which = f"{where}: key {number}" if len(keys) > 1 else f"{where}: the key"

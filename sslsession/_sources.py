@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Iterable
 from math import ceil, inf
 from pathlib import Path
 from typing import Callable
 
 from sslsession import _callbacks, _keyfiles, _schedules
+from sslsession._keyfiles import Material
 from sslsession._schedules import AHEAD, SKEW, Timed
-from sslsession.errors import SessionError
+from sslsession.errors import KeyFileError, SessionError
 
 FILE_EVERY = 1.0
 TELL_EVERY = 60.0
@@ -150,6 +152,27 @@ class Local(Source):
             self._make(now)
 
 
+def together(files: Iterable[tuple[str, list[Material]]]) -> list[Material]:
+    """The keys of several files, each with its name: all of them, in order, what is there again once.
+
+    A file may be a copy of another, as it is for a moment while they are rotated. Errors: :class:`KeyFileError` where
+    a key has something of another, and is not the same: servers that have the one cannot open the tickets of the other.
+    """
+    found: dict[Material, str] = {}
+    seen: dict[tuple[str, bytes], Material] = {}
+    for where, keys in files:
+        for key in keys:
+            for role, part in zip(_keyfiles.ROLES, key):
+                earlier = seen.setdefault((role, part), key)
+                if earlier != key:
+                    raise KeyFileError(
+                        f"{where}: a key has the {role} of a key in {found[earlier]}, and is another; servers could"
+                        f" tell only one of them; {_keyfiles.RENEW}"
+                    )
+            found.setdefault(key, where)
+    return list(found)
+
+
 class Files(Source):
     """Keys of files that somebody else looks after."""
 
@@ -158,7 +181,7 @@ class Files(Source):
     def __init__(self, paths: list[Path], layout: str | None, allow_shared: bool) -> None:
         super().__init__()
         self._paths = paths
-        self._read: Callable[[Path], list[_keyfiles.Material]]
+        self._read: Callable[[Path], list[Material]]
         self._read = lambda path: _keyfiles.read(path, layout, allow_shared=allow_shared)
         self._gone: set[bytes] = set()
         self._seen = self._stamps()
@@ -182,8 +205,8 @@ class Files(Source):
         found = [os.stat(each) for each in self._paths]
         return [(each.st_mtime_ns, each.st_ino, each.st_size) for each in found]
 
-    def _read_all(self) -> list[_keyfiles.Material]:
-        return _keyfiles.together((os.fspath(path), self._read(path)) for path in self._paths)
+    def _read_all(self) -> list[Material]:
+        return together((os.fspath(path), self._read(path)) for path in self._paths)
 
     def rotate(self, now: float) -> None:  # noqa: ARG002
         """Refused."""

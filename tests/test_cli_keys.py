@@ -21,6 +21,7 @@ from helpers.key_files import KINDS, left, made, some
 from sslsession import TicketKeyRing, _keyfiles
 from sslsession._keyfiles import Material
 from sslsession.cli import cli
+from sslsession.cli.keys import RELOAD
 
 posix = pytest.mark.skipif(os.name != "posix", reason="modes mean nothing here")
 
@@ -108,14 +109,14 @@ class TestNew:
     def test_nothing_is_overwritten_unless_told(self, keys: Keys) -> None:
         keys("new", "key", "--format", "nginx")
         before = keys.read("key", "nginx")
-        told = "Error: key is there already: --force overwrites it"
+        told = "Error: key is there already: name another, or --force overwrites it"
         assert keys.error("new", "key", "--format", "nginx") == told
         assert keys.read("key", "nginx") == before
         keys("new", "key", "--format", "nginx", "--force")
         assert keys.read("key", "nginx") != before
 
     def test_places_for_none(self, keys: Keys) -> None:
-        told = "Error: no/key cannot be written: No such file or directory"
+        told = "Error: no/key cannot be written: No such file or directory; make that directory first"
         assert keys.error("new", "no/key", "--format", "nginx") == told
         (keys.directory / "directory").mkdir()
         assert "cannot be written" in keys.error("new", "directory", "--format", "nginx", "--force")
@@ -133,7 +134,8 @@ class TestRotate:
         old = some(layout, secret)
         keys.put("key", layout, old)
         said = keys("rotate", "key", "--format", layout)
-        assert said == "key has a new key; older tickets are lost: --keep OLD would have kept their key\n"
+        lost = "key has a new key; older tickets are lost: --keep OLD would have kept their key"
+        assert said == f"{lost}; {RELOAD}\n"
         (new,) = keys.read("key", layout)
         assert len(new.cipher_key) == secret
         assert not {*new} & {*old[0]}
@@ -143,7 +145,9 @@ class TestRotate:
         keys("new", "a", "--format", "nginx")
         seen = [keys.read("a", "nginx")]
         said = keys(*words)
-        assert said == "a has a new key; the old one is in b, and decrypts where servers have that too\n"
+        assert said == (
+            f"a has a new key; the old one is in b, and decrypts where servers have that too; {RELOAD}\n"
+        )
         assert left(keys.directory) == ["a", "b"]
         for kept in (["b", "c"], ["b", "c"]):
             seen.insert(0, keys.read("a", "nginx"))
@@ -162,7 +166,7 @@ class TestRotate:
         keys.put("key", "haproxy", [present, oldest, *retired, coming])
         lines = (keys.directory / "key").read_bytes().splitlines()
         said = keys("rotate", "key")
-        assert said == "key: its next key encrypts from now on, and a new one comes after that\n"
+        assert said == (f"key: its next key encrypts from now on, and a new one comes after that; {RELOAD}\n")
         *before, new = keys.read("key", "haproxy")
         assert before == [coming, *retired, present]
         assert (keys.directory / "key").read_bytes().splitlines()[:-1] == lines[1:]
@@ -178,7 +182,8 @@ class TestRotate:
         assert "21 bytes of no layout" in keys.error("rotate", "notes")
         assert "named once" in keys.error("rotate", "key", "--keep", "key", status=2)
         assert "named once" in keys.error("rotate", "key", "--keep", "x", "--keep", "./x", status=2)
-        assert "no-such cannot be read: No such file" in keys.error("rotate", "no-such")
+        told = "Error: no-such cannot be read: No such file or directory; `sslsession keys new` makes one"
+        assert keys.error("rotate", "no-such") == told
         assert keys.read("key", "nginx") == before
         assert left(keys.directory) == ["key", "notes"]
 
@@ -209,14 +214,27 @@ class TestShow:
 
     def test_48_bytes_do_not_tell(self, keys: Keys) -> None:
         keys.put("key", "apache", some("apache", 16))
-        assert "48 bytes are nginx's or Apache's" in keys.error("show", "key")
+        told = "Error: key: 48 bytes are nginx's or Apache's, which differ; say which by {}"
+        assert keys.error("show", "key") == told.format("--format")
+        assert keys.error("convert", "key", "to", "--to", "nginx") == told.format("--from")
+        assert keys.error("show", "key", "--format", "haproxy") == (
+            "Error: key: line 1 is not base64; 48 bytes are nginx's or Apache's, which differ; say which by --format"
+        )
         assert "for apache" in keys("show", "key", "--format", "apache")
+
+    def test_a_file_of_another_layout(self, keys: Keys) -> None:
+        keys.put("key", "haproxy", some("haproxy", 32))
+        told = "it looks like haproxy's: say so by {}, or name another file"
+        assert told.format("--format") in keys.error("show", "key", "--format", "nginx")
+        assert told.format("--from") in keys.error("convert", "key", "to", "--from", "nginx", "--to", "nginx")
 
     def test_what_is_no_secret(self, keys: Keys) -> None:
         path = keys.directory / "key"
         path.write_bytes(bytes(80))
         path.chmod(0o600)
-        assert "all zero" in keys.error("show", "key")
+        assert "all zero, which everybody knows; make it anew, of random bytes: `sslsession keys new`" in (
+            keys.error("show", "key")
+        )
         path.write_bytes(b"")
         assert "empty" in keys.error("show", "key")
 
@@ -248,7 +266,10 @@ class TestConvert:
         keys.put("from", source, given)
         words = ["convert", "from", "to", "--from", source, "--to", target]
         if (target, secret) == ("apache", 32):
-            assert keys.error(*words) == "Error: these keys have 80 bytes, and apache's 48"
+            assert keys.error(*words) == (
+                "Error: from has keys of 80 bytes, and apache's have 48; for both, make one by"
+                " `sslsession keys new FILE --format nginx --size 48`, and convert that"
+            )
             assert left(keys.directory) == ["from"]
             return
         said = keys(*words)

@@ -15,6 +15,7 @@ from helpers.openssl_calls import Unraisables
 from helpers.rings import needs_ring
 from sslsession import TicketKeyRing, _keyfiles
 from sslsession._keyfiles import Material, guess, parse, read, write
+from sslsession._sources import together
 from sslsession.errors import KeyFileError, SessionError
 
 # The order in the file, as the sources of the three servers have it.
@@ -97,12 +98,21 @@ def test_a_damaged_file_is_refused_or_read_and_nothing_else(layout, size):
         (b"", "nginx", "empty"),
         (b"", "haproxy", "empty"),
         (b"x" * 96, "nginx", "96 bytes, where nginx has one key, of 48 or 80 bytes;"),
-        (b"x" * 80, "apache", r"80 bytes, where apache has one key, of 48 bytes \(these look like nginx's\)"),
-        (in_order(*made(3)), "nginx", r"these look like haproxy's"),
+        (
+            b"x" * 80,
+            "apache",
+            "80 bytes, where apache has one key, of 48 bytes; it looks like nginx's: read it",
+        ),
+        (in_order(*made(3)), "nginx", "it looks like haproxy's: read it as that, or name"),
         (in_order(*made(2)) + b"no *base64*\n", "haproxy", "line 3 is not base64"),
         (in_order(*made(3)) + b"QUJD=\n", "haproxy", "line 4 is not base64"),
         (in_order(*made(3)) + b"\xff\xff\xff\xff\n", "haproxy", "line 4 is not base64"),
-        (b"\xff" * 80, "haproxy", r"line 1 is not base64 \(these look like nginx's\)"),
+        (b"\xff" * 80, "haproxy", "line 1 is not base64; it looks like nginx's: read it as that"),
+        (
+            b"\xff" * 48,
+            "haproxy",
+            "line 1 is not base64; 48 bytes are nginx's or Apache's, which differ; say",
+        ),
         (b"\n" + in_order(*made(3)), "haproxy", "line 1 has 0 bytes, where a key has 48 or 80"),
         (lines([b"x" * 79] * 3), "haproxy", "line 1 has 79 bytes"),
         (in_order(*made(2, 32), *made(1, 16)), "haproxy", "line 3 has 48 bytes, and those before it 80"),
@@ -135,7 +145,7 @@ def test_keys_that_are_there_twice():
         ([], "nginx", "0 keys, and such a file has one"),
         (made(2), "nginx", "2 keys, .*write each to its own"),
         (made(2), "haproxy", "HAProxy asks for 3"),
-        (made(1, 32), "apache", "a name of 16 bytes and two secrets of 16;"),
+        (made(1, 32), "apache", "these keys have 80 bytes, and apache's have 48; the command"),
         (made(1, 24), "nginx", "two secrets of 16 or 32;"),
         ([made()[0]._replace(name=b"short")], "nginx", "a name of 16 bytes"),
         ([made()[0]._replace(mac_key=b"m" * 16)], "nginx", "two secrets"),
@@ -205,8 +215,8 @@ def test_the_error_is_also_what_a_caller_would_catch():
 def test_of_several_files_a_key_that_is_there_again_counts_once_and_the_order_stays() -> None:
     """As nginx's are for a moment, while the old key is copied before the new one takes its place."""
     one, other, third = made(3)
-    assert _keyfiles.together([("a", [one]), ("b", [one]), ("c", [other, third])]) == [one, other, third]
-    assert _keyfiles.together([]) == []
+    assert together([("a", [one]), ("b", [one]), ("c", [other, third])]) == [one, other, third]
+    assert together([]) == []
 
 
 @pytest.mark.parametrize(("role", "part"), [*enumerate(_keyfiles.ROLES)])
@@ -215,7 +225,7 @@ def test_of_several_files_two_keys_that_share_a_part_are_refused(role: int, part
     one, other = made(2)
     mixed = Material(*(one[number] if number == role else other[number] for number in range(3)))
     with pytest.raises(KeyFileError) as caught:
-        _keyfiles.together([("/keys/first", [one]), ("/keys/second", [mixed])])
+        together([("/keys/first", [one]), ("/keys/second", [mixed])])
     assert str(caught.value) == (
         f"/keys/second: a key has the {part} of a key in /keys/first, and is another; servers could tell only one of"
         " them; make it anew, of random bytes"

@@ -11,12 +11,13 @@ import click
 from rich.table import Table
 
 from sslsession import _keyfiles
-from sslsession._keyfiles import FEWEST, NAME, SIZES, Material
+from sslsession._keyfiles import FEWEST, NAME, RENEW, SIZES, Material
 from sslsession.cli._cache_text import plural
 from sslsession.cli._terminal import bad_key_file, json_option, out, say_json, shared_option, unreadable
 from sslsession.errors import KeyFileError
 from sslsession.probing.failures import printable
 
+RELOAD = "a TicketKeyRing sees it by itself, other servers when they are reloaded"
 HEADS = ("name", "state", "cipher", "secrets")
 FILE = click.argument("file", type=click.Path(path_type=Path))
 LAYOUT = click.Choice(list(SIZES))
@@ -87,7 +88,7 @@ def new(file: Path, layout: str, size: str | None, force: bool, as_json: bool) -
     """
     chosen = int(size or max(SIZES[layout]))
     if chosen not in SIZES[layout]:
-        raise click.UsageError(f"--size: a key of {layout}'s has {SIZES[layout][0]} bytes.")
+        raise click.UsageError(f"--size: a key of {layout}'s has {SIZES[layout][0]} bytes; leave --size out.")
     made = Told(file, layout, _random(FEWEST if layout == "haproxy" else 1, chosen))
     _write(made, replace=force)
     _tell(made, as_json, [str(made)])
@@ -119,13 +120,13 @@ def rotate(file: Path, layout: str | None, keep: Sequence[Path], allow_shared: b
     size = NAME + 2 * len(old.keys[0].mac_key)
     if old.layout == "haproxy":
         if keep:
-            raise click.UsageError("--keep: HAProxy's file has its old keys in itself.")
+            raise click.UsageError("--keep: HAProxy's file has its old keys in itself; leave --keep out.")
         present, *retired, coming = old.keys
         moves = [Told(file, old.layout, [coming, *retired[1:], present, *_random(1, size)])]
-        said = f"{printable(str(file))}: its next key encrypts from now on, and a new one comes after that"
+        said = f"{printable(str(file))}: its next key encrypts from now on, and a new one comes after that; {RELOAD}"
     else:
         if len({os.path.realpath(each) for each in (file, *keep)}) <= len(keep):
-            raise click.UsageError("--keep: each file can be named once.")
+            raise click.UsageError("--keep: each file can be named once, and FILE is no --keep.")
         there = [old, *(_read(each, old.layout, allow_shared) for each in keep if os.path.lexists(each))]
         moves = [Told(each, old.layout, one.keys) for each, one in zip(keep, there)]
         # The oldest first: whatever goes wrong, no key is lost that was to be kept.
@@ -135,6 +136,7 @@ def rotate(file: Path, layout: str | None, keep: Sequence[Path], allow_shared: b
             if keep
             else "older tickets are lost: --keep OLD would have kept their key"
         )
+        said += f"; {RELOAD}"
     for each in moves:
         _write(each, replace=True)
     _tell(moves[-1], as_json, [said], kept=[str(each.file) for each in moves[-2::-1]])
@@ -188,10 +190,13 @@ def convert(
     Example:
       sslsession keys convert nginx.key haproxy.keys --to haproxy
     """
-    found = _read(source, layout, allow_shared)
+    found = _read(source, layout, allow_shared, "--from")
     size = NAME + 2 * len(found.keys[0].mac_key)
     if size not in SIZES[wanted]:
-        raise click.ClickException(f"these keys have {size} bytes, and {wanted}'s {SIZES[wanted][0]}")
+        raise click.ClickException(
+            f"{printable(str(source))} has keys of {size} bytes, and {wanted}'s have {SIZES[wanted][0]}; for both, make"
+            f" one by `sslsession keys new FILE --format nginx --size {SIZES[wanted][0]}`, and convert that"
+        )
     fewest, given = FEWEST if wanted == "haproxy" else 1, found.keys
     kept = given if wanted == "haproxy" else given[:1]
     added = _random(max(0, fewest - len(kept)), size)
@@ -208,11 +213,15 @@ def _random(count: int, size: int) -> list[Material]:
     return [Material(*map(os.urandom, (NAME, half, half))) for _ in range(count)]
 
 
-def _read(file: Path, layout: str | None, allow_shared: bool) -> Told:
+def _read(file: Path, layout: str | None, allow_shared: bool, option: str = "--format") -> Told:
     try:
         found = _keyfiles.read(file, layout, allow_shared=allow_shared)
     except KeyFileError as error:
-        raise bad_key_file(error) from error
+        told = str(error).replace("say which layout it has", f"say which by {option}")
+        told = told.replace("read it as that", f"say so by {option}")
+        raise bad_key_file(KeyFileError(told.replace(RENEW, f"{RENEW}: `sslsession keys new`"))) from error
+    except FileNotFoundError as error:
+        raise click.ClickException(f"{unreadable(error).message}; `sslsession keys new` makes one") from error
     except OSError as error:
         raise unreadable(error) from error
     # What is read without saying which it is, is of a layout that tells.
@@ -224,9 +233,12 @@ def _write(told: Told, *, replace: bool) -> None:
     try:
         _keyfiles.write(told.file, told.keys, told.layout, replace=replace)
     except FileExistsError as error:
-        raise click.ClickException(f"{name} is there already: --force overwrites it") from error
+        raise click.ClickException(
+            f"{name} is there already: name another, or --force overwrites it"
+        ) from error
     except OSError as error:
-        raise click.ClickException(f"{name} cannot be written: {error.strerror}") from error
+        hint = "; make that directory first" if isinstance(error, FileNotFoundError) else ""
+        raise click.ClickException(f"{name} cannot be written: {error.strerror}{hint}") from error
 
 
 def _tell(told: Told, as_json: bool, lines: Sequence[str], **more: Any) -> None:
