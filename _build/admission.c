@@ -179,7 +179,7 @@ static struct served *serve(SSL *ssl) {
     struct attachment *home = attachment_for(ssl);
     struct connection *connection = connection_of(ssl);
     struct served *served = connection != NULL ? connection->served : NULL;
-    if (served != NULL || connection == NULL || !connection->begun || (served = calloc(1, sizeof *served)) == NULL)
+    if (served != NULL || connection == NULL || !connection->begun || (served = zalloc(sizeof *served)) == NULL)
         return served;
     lock();
     served->server = home != NULL ? home->server : NULL;

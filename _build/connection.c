@@ -139,7 +139,7 @@ static struct attachment *make_attachment(SSL_CTX *ctx) {
     struct attachment *attachment;
     lock();
     attachment = attachment_of(ctx);
-    if (attachment == NULL && (attachment = calloc(1, sizeof *attachment)) != NULL) {
+    if (attachment == NULL && (attachment = zalloc(sizeof *attachment)) != NULL) {
         attachment->id = ++last_id;
         attachment->ctx = ctx;
         if (!SSL_CTX_set_ex_data(ctx, attachment_index, attachment)) {
@@ -174,7 +174,7 @@ static struct connection *connection_of(const SSL *ssl) { return SSL_get_ex_data
 
 static struct connection *make_connection(SSL *ssl) {
     struct connection *connection = connection_of(ssl);
-    if (connection == NULL && (connection = calloc(1, sizeof *connection)) != NULL
+    if (connection == NULL && (connection = zalloc(sizeof *connection)) != NULL
         && !SSL_set_ex_data(ssl, connection_index, connection)) {
         free(connection);
         return NULL;

@@ -13,8 +13,8 @@ static int64_t chain_ends(OPENSSL_STACK *chain) {
     for (int i = 0; i < count; i++) {
         if (!ASN1_TIME_to_tm(X509_get0_notAfter(OPENSSL_sk_value(chain, i)), &when))
             return 0;
-        if (i == 0 || epoch_of(&when) + 1 < first)
-            first = epoch_of(&when) + 1;
+        if (i == 0 || epoch_of(&when) < first)
+            first = epoch_of(&when); /* to OpenSSL, notAfter itself is past */
     }
     return first;
 }

@@ -17,7 +17,7 @@ static atomic_word gate;
 static void push_event(int kind, uint64_t context, SSL_SESSION *session) {
     struct queued *item = NULL;
     if (atomic_read(&gate))
-        item = calloc(1, sizeof *item);
+        item = zalloc(sizeof *item);
     if (item == NULL) {
         if (session != NULL)
             SSL_SESSION_free(session);

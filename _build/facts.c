@@ -250,7 +250,7 @@ static void judge(SSL *ssl, struct connection *connection, int settled, sslsessi
 /* Everything at once, by up-ref and copy, so that nothing in it can change or go; NULL where memory is out. settled:
  * whether the session's handshake has passed, or the session would not be here. */
 static sslsession_facts *gather(SSL *ssl, SSL_SESSION *session, int settled) {
-    sslsession_facts *facts = calloc(1, sizeof *facts);
+    sslsession_facts *facts = zalloc(sizeof *facts);
     struct connection *connection = connection_of(ssl);
     const unsigned char *alpn = NULL;
     unsigned int alpn_length = 0;

@@ -50,3 +50,9 @@ typedef int atomic_word;
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+
+/* calloc(1, size), but of glibc's, only malloc takes from what the thread freed a moment ago. */
+static void *zalloc(size_t size) {
+    void *made = malloc(size);
+    return made != NULL ? memset(made, 0, size) : NULL;
+}

@@ -66,7 +66,7 @@ static struct shelf *find_shelf(sslsession_pool *pool, const unsigned char *key,
 }
 
 static struct shelf *make_shelf(sslsession_pool *pool, const unsigned char *key, size_t size) {
-    struct shelf *shelf = calloc(1, sizeof *shelf + size), **bucket;
+    struct shelf *shelf = zalloc(sizeof *shelf + size), **bucket;
     if (shelf == NULL)
         return NULL;
     memcpy(shelf->key, key, size);
@@ -121,7 +121,7 @@ static void free_shelf(struct shelf *shelf) {
  * key has to go for it, newest first; `gone`: the shelf that has to. */
 static struct held *put(sslsession_pool *pool, const unsigned char *key, size_t size, sslsession_facts *facts,
                         int64_t now, struct shelf **gone) {
-    struct held *held = calloc(1, sizeof *held), *over = NULL, **last;
+    struct held *held = zalloc(sizeof *held), *over = NULL, **last;
     struct shelf *shelf;
     int kept = 0;
     *gone = NULL;
@@ -244,7 +244,7 @@ static sslsession_facts *sslsession_pool_pour(sslsession_pool *pool, unsigned ch
 
 /* Puts back what was taken to be looked at, as if nobody had. */
 static void give_back(sslsession_pool *pool, const unsigned char *key, size_t size, sslsession_facts *facts, int64_t used) {
-    struct held *held = facts->version >= VERSION_TLS1_3 ? calloc(1, sizeof *held) : NULL;
+    struct held *held = facts->version >= VERSION_TLS1_3 ? zalloc(sizeof *held) : NULL;
     struct shelf *shelf;
     lock();
     shelf = find_shelf(pool, key, size);

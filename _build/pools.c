@@ -14,7 +14,7 @@ static void leave_pools(struct attachment *attachment) {
 }
 
 static sslsession_pool *sslsession_pool_new(const sslsession_pool_settings *settings) {
-    sslsession_pool *pool = calloc(1, sizeof *pool);
+    sslsession_pool *pool = zalloc(sizeof *pool);
     if (pool != NULL) {
         pool->references = 1;
         pool->settings = *settings;

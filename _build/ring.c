@@ -36,7 +36,7 @@ static sslsession_ring *sslsession_ring_new(void) {
         aes_128 = EVP_CIPHER_fetch(NULL, "AES-128-CBC", NULL);
     if (aes_256 == NULL)
         aes_256 = EVP_CIPHER_fetch(NULL, "AES-256-CBC", NULL);
-    if (aes_128 == NULL || aes_256 == NULL || (ring = calloc(1, sizeof *ring)) == NULL)
+    if (aes_128 == NULL || aes_256 == NULL || (ring = zalloc(sizeof *ring)) == NULL)
         return NULL;
     ring->references = 1;
     return ring;

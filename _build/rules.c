@@ -124,7 +124,7 @@ static void free_served(struct served *served) {
 }
 
 static sslsession_server *sslsession_server_new(const sslsession_server_settings *settings) {
-    sslsession_server *server = calloc(1, sizeof *server);
+    sslsession_server *server = zalloc(sizeof *server);
     if (server != NULL) {
         server->references = 1;
         server->settings = *settings;

@@ -51,7 +51,7 @@ static sslsession_use *add_use(sslsession_use *use) {
 
 /* The one use of all copies of a ticket, with a reference for the caller; NULL where memory is out. */
 static sslsession_use *use_of(const unsigned char *identity) {
-    sslsession_use *made = calloc(1, sizeof *made), *gone = NULL, *use;
+    sslsession_use *made = zalloc(sizeof *made), *gone = NULL, *use;
     if (made == NULL)
         return NULL;
     memcpy(made->identity, identity, sizeof made->identity);

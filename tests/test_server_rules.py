@@ -156,12 +156,12 @@ class TestCertificatesThatEnd:
         return datetime.datetime.fromtimestamp(int(time.time()) + HOUR, datetime.timezone.utc)
 
     def check(self, world: World, ends: datetime.datetime, *, leaf: bool) -> None:
-        """To the second; the last one of a client's own certificate is past its date by OpenSSL's own counting."""
+        """To the second: what OpenSSL's verification calls past, from notAfter itself on."""
         for late, expected in ((-1, None), (0, Objection.EXPIRED)):
             world.earn()
             before, until = world.hand.now, world.returning().chain_ends
-            assert 0 <= until - ends.timestamp() <= 1
-            world.move((int(ends.timestamp()) if leaf else until) + late - before)
+            assert until == ends.timestamp()
+            world.move(until + late - before)
             agree(world, expected, leaf_in_date=not leaf or late < 0)
             world.move(before - world.hand.now)
 
