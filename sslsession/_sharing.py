@@ -90,23 +90,19 @@ class Shared(Source):
                 self._gossip.purge(now)
 
     def _begin(self, now: float) -> None:
-        """The first look. Who finds no keys makes them, as others may at the same moment, and one's set remains.
+        """The first look. Who finds no key that encrypts makes one, as others may at the same moment: one's remains.
 
         So whoever finds none, or a set that has just begun, waits until the last of them has written, and has what is
         there then: no ticket was issued before.
         """
         self._exchange(now)
         failure = None
-        if not self._gossip.entries:
+        if self._lacks_present(now):
             try:
                 self._fill(now, (BORN, now + YOUNG))
-            except Exception as error:
+            except Exception as error:  # others may be writing, and so keep this one from it
                 failure = error
-        if failure is not None:
-            self._exchange(now)
-            if not self._gossip.entries:  # nobody was writing, and so kept this one from it
-                raise failure
-        if BORN not in self._gossip.entries:
+        elif BORN not in self._gossip.entries:
             return
         timeout = getattr(self._store, "timeout", None) or 0.0
         self._pause(min(SETTLE + 4 * timeout, SETTLE_MOST))
@@ -116,6 +112,12 @@ class Shared(Source):
             with self.lock:
                 self._gossip.entries.clear()
                 self._gossip.entries.update(there.entries)
+        if failure is not None and self._lacks_present(now):
+            raise failure
+
+    def _lacks_present(self, now: float) -> bool:
+        with self.lock:
+            return any(begins <= now for begins in self._agreed.missing(now))
 
     def _fill(self, now: float, *more: tuple[bytes, float]) -> None:
         with self.lock:
