@@ -9,7 +9,9 @@ static int64_t read_number(const unsigned char *at, int size) {
 }
 
 static struct remembered *remembered_of(sslsession_server *server, const unsigned char *name) {
-    return &server->names[(name[0] << 8 | name[1]) % NAMES_MOST];
+    uint64_t number = 0;
+    memcpy(&number, name, sizeof number);
+    return &server->names[number * server->seed >> 54];
 }
 
 /* Whether the last connection of this name went to a context that is bound otherwise. */
@@ -31,6 +33,11 @@ static unsigned char *stamp_of(SSL_SESSION *session) {
     return *(unsigned char *)data == STAMP_VERSION ? data : NULL;
 }
 
+static int is_stamped(SSL_SESSION *session, const unsigned char *stamp) {
+    const unsigned char *found = stamp_of(session);
+    return found != NULL && memcmp(found, stamp, STAMP_SIZE) == 0;
+}
+
 /* Whether a full handshake, here and now, would fail without a client certificate. */
 static int demands_certificate(SSL *ssl) {
     int mode = SSL_get_verify_mode(ssl);
@@ -49,6 +56,18 @@ static int holds_today(SSL *ssl, SSL_SESSION *session) {
         || sslsession_verify_again(ssl, leaf, NULL, &error, &trust);
 }
 
+/* Before TLS 1.3 a resumed connection has its session's suite, and OpenSSL asks only whether the client has it. */
+static int has_suite(SSL *ssl, SSL_SESSION *session) {
+    OPENSSL_STACK *ours = SSL_get_ciphers(ssl);
+    const SSL_CIPHER *suite = SSL_SESSION_get0_cipher(session);
+    if (SSL_version(ssl) >= VERSION_TLS1_3)
+        return 1;
+    for (int i = 0; suite != NULL && ours != NULL && i < OPENSSL_sk_num(ours); i++)
+        if (SSL_CIPHER_get_protocol_id(OPENSSL_sk_value(ours, i)) == SSL_CIPHER_get_protocol_id(suite))
+            return 1;
+    return 0;
+}
+
 /* Whether it has the connection's id context. OpenSSL looks at that too, but does not tell. */
 static int made_here(const struct served *served, SSL_SESSION *session) {
     unsigned int length;
@@ -60,7 +79,7 @@ static int made_here(const struct served *served, SSL_SESSION *session) {
 static int objection(SSL *ssl, sslsession_server *server, struct served *served, SSL_SESSION *session) {
     int64_t now = server_time(server), authenticated, until;
     unsigned char *stamp = stamp_of(session);
-    if (!served->bound || stamp == NULL || !made_here(served, session))
+    if (!served->bound || stamp == NULL || !made_here(served, session) || !has_suite(ssl, session))
         return SERVER_REFUSED;
     authenticated = read_number(stamp + 1 + STAMP_BINDING, 6);
     until = read_number(stamp + 1 + STAMP_BINDING + 6, 6);
@@ -201,7 +220,7 @@ static int on_client_hello(SSL *ssl, int *alert, void *arg) {
     served = serve(ssl);
     if (served != NULL) {
         served->settled = NULL;
-        served->admitted = served->fresh = 0;
+        served->admitted = served->fresh = served->dated = 0;
         served->bound = bind_connection(ssl, connection_of(ssl));
     }
     ERR_pop_to_mark();

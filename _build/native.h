@@ -194,6 +194,7 @@ enum { SERVER_RESUMED, SERVER_REFUSED, SERVER_EXPIRED, SERVER_REVOKED, SERVER_CU
 typedef struct {
     int number;
     int stores;
+    int idles;
     int64_t authentication_limit;
     unsigned char context_id[32];
 } sslsession_server_settings;
@@ -209,7 +210,7 @@ int sslsession_server_join(SSL_CTX *, sslsession_server *);
 int sslsession_server_revoke(sslsession_server *, const sslsession_revocation *, int);
 void sslsession_server_set_time(sslsession_server *, int64_t);
 int64_t sslsession_server_count(sslsession_server *, int);
-extern "Python" void sslsession_py_shelve(int, const unsigned char *, int, const unsigned char *, int, int);
+extern "Python" void sslsession_py_shelve(int, const unsigned char *, int, const unsigned char *, int, int, int64_t);
 extern "Python" int sslsession_py_unshelve(int, const unsigned char *, int, int, unsigned char *, int);
 
 /* bench.c: the same handshakes with no Python between them */

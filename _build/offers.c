@@ -24,6 +24,7 @@ static int note_outcome(struct connection *, struct attachment *, int, int);
 static int awaits_its_context(SSL *, struct connection *);
 static void settle_the_context(SSL *, struct connection *);
 static void conclude(SSL *, struct connection *);
+static void date_the_stamp(SSL *, struct connection *);
 
 /* Hangs the ticket's use on a session: 1, or 0 where memory is out. */
 static int bind_use(SSL_SESSION *session) {
@@ -145,6 +146,8 @@ static void on_info(const SSL *borrowed, int where, int value) {
         ERR_pop_to_mark();
     } else if ((where & CB_LOOP) && connection != NULL && awaits_its_context(ssl, connection)) {
         settle_the_context(ssl, connection);
+    } else if ((where & CB_LOOP) && connection != NULL && connection->served != NULL) {
+        date_the_stamp(ssl, connection);
     } else if ((where & CB_ALERT) && value >> 8 == ALERT_FATAL) {
         withdraw(ssl, connection, where & CB_WRITE);
     } else if ((where & CB_HANDSHAKE_DONE) && connection != NULL) {

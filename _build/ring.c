@@ -140,9 +140,10 @@ static int on_ticket_key(SSL *ssl, unsigned char *name, unsigned char *iv, EVP_C
         }
         if (found != NULL) {
             answer = encrypt || !renews(ssl, found, present) ? KEY_FINE : KEY_RENEW;
-            encrypt ? found->issued++ : found->opened++;
-            ring->counts[encrypt ? RING_ISSUED : RING_OPENED]++;
-            ring->counts[RING_RENEWED] += answer == KEY_RENEW;
+            if (encrypt) {
+                found->issued++;
+                ring->counts[RING_ISSUED]++;
+            }
             key = *found;
         }
     }
@@ -165,6 +166,20 @@ static int on_ticket_key(SSL *ssl, unsigned char *name, unsigned char *iv, EVP_C
         answer = KEY_FAILED;
     OPENSSL_cleanse(&key, sizeof key);
     return answer;
+}
+
+/* A ticket was whole: only now is it known that one of our keys made it, and not a forger who knows a key's name. */
+static void count_opened(SSL *ssl, const unsigned char *name, int renewed) {
+    struct attachment *home = attachment_for(ssl);
+    sslsession_ticket_key *key;
+    lock();
+    if (home != NULL && home->ring != NULL) {
+        home->ring->counts[RING_OPENED]++;
+        home->ring->counts[RING_RENEWED] += renewed;
+        if ((key = key_named(home->ring, name)) != NULL)
+            key->opened++;
+    }
+    unlock();
 }
 
 /* This context's tickets are this ring's from now on; NULL: OpenSSL's own key again. 0 where memory is out. */

@@ -4,7 +4,7 @@ enum {
     STAMP_BINDING = 16,
     STAMP_LINEAGE = 12,
     STAMP_SIZE = 1 + STAMP_BINDING + 6 + 6 + STAMP_LINEAGE,
-    NAMES_MOST = 1024,
+    NAMES_MOST = 1024, /* 2 to the power of 64 - 54 */
     NAME_MOST = 255,
     VERIFY_POST_HANDSHAKE = 8,
     CLIENT_HELLO_SUCCESS = 1,
@@ -29,6 +29,7 @@ struct sslsession_server {
     int64_t clock;
     int64_t counts[SERVER_COUNTS];
     int revoked_count;
+    uint64_t seed; /* odd: which names share a place is nobody's to know */
     sslsession_revocation *revoked;
     struct remembered names[NAMES_MOST];
     struct {
@@ -46,7 +47,7 @@ struct served {
     sslsession_server *server;
     SSL_CTX *settled;
     SSL_SESSION *taken;
-    int bound, read, trusted, admitted, fresh;
+    int bound, read, trusted, admitted, fresh, dated, asked;
     unsigned char binding[BINDING_SIZE];
     unsigned char effective[BINDING_SIZE];
     unsigned char name[16];
@@ -128,6 +129,11 @@ static sslsession_server *sslsession_server_new(const sslsession_server_settings
     if (server != NULL) {
         server->references = 1;
         server->settings = *settings;
+        if (RAND_bytes((unsigned char *)&server->seed, sizeof server->seed) <= 0) {
+            free(server);
+            return NULL;
+        }
+        server->seed |= 1;
     }
     return server;
 }

@@ -87,6 +87,12 @@ static void stamp_session(SSL *ssl, SSL_SESSION *session) {
     int resumed = served != NULL && served->admitted && SSL_session_reused(ssl);
     if (served == NULL || !served->bound || served->settled == NULL)
         return;
+    /* OpenSSL's internal cache may have lent this very session to other threads: it has its stamp, and is only read. */
+    if (SSL_session_reused(ssl) && SSL_version(ssl) < VERSION_TLS1_3) {
+        if (resumed)
+            tally(served->server, SERVER_RENEWED);
+        return;
+    }
     if (trust_moved(ssl, served)) {
         SSL_SESSION_set1_ticket_appdata(session, NULL, 0);
         return;
@@ -114,7 +120,8 @@ static void settle_the_context(SSL *ssl, struct connection *connection) {
     int reused = SSL_session_reused(ssl), why = 0, bound;
     ERR_set_mark();
     served->settled = SSL_get_SSL_CTX(ssl);
-    served->admitted &= reused;
+    /* Of several that were offered, one may have been admitted and another resumed. */
+    served->admitted &= reused && is_stamped(SSL_get_session(ssl), served->stamp);
     bound = bind_effective(ssl, connection);
     if (!bound)
         memset(served->effective, 0, BINDING_SIZE);
@@ -136,6 +143,18 @@ static void settle_the_context(SSL *ssl, struct connection *connection) {
     ERR_pop_to_mark();
 }
 
+/* What OpenSSL itself will keep was stamped before its client had shown a certificate. It is nobody else's yet. */
+static void date_the_stamp(SSL *ssl, struct connection *connection) {
+    struct served *served = connection->served;
+    if (served == NULL || connection->done || served->dated || !served->fresh || served->server->settings.stores
+        || SSL_version(ssl) >= VERSION_TLS1_3 || SSL_session_reused(ssl) || SSL_get0_verified_chain(ssl) == NULL)
+        return;
+    served->dated = 1;
+    stamp_session(ssl, SSL_get_session(ssl));
+}
+
+static void keep_on_shelf(SSL *, struct served *);
+
 /* A handshake is done. */
 static void conclude(SSL *ssl, struct connection *connection) {
     struct served *served = connection->served;
@@ -144,14 +163,17 @@ static void conclude(SSL *ssl, struct connection *connection) {
     if (served == NULL)
         return;
     ERR_set_mark();
-    if (served->admitted && reused && !connection->done)
+    if (served->admitted && reused && !connection->done) {
         tally(served->server, SERVER_RESUMED);
+        keep_on_shelf(ssl, served);
+    }
     if (!reused && connection->home != NULL && trust_moved(ssl, served))
         SSL_CTX_remove_session(connection->home->ctx, session);
     else if (!reused && SSL_version(ssl) < VERSION_TLS1_3 && stamp_of(session) == NULL)
         stamp_session(ssl, session); /* of a renegotiation that nobody told of */
     SSL_SESSION_free(served->taken);
     served->taken = NULL;
+    served->asked = 0;
     ERR_pop_to_mark();
 }
 
@@ -165,9 +187,11 @@ static int on_generate_ticket(SSL *ssl, void *arg) {
 
 static int on_opened_ticket(SSL *ssl, SSL_SESSION *session, const unsigned char *name, size_t length, int status,
                             void *arg) {
-    (void)name, (void)length, (void)arg;
+    (void)arg;
     if (status != TICKET_OPENED && status != TICKET_OPENED_RENEW)
         return TICKET_IGNORE_RENEW;
+    if (length == KEY_NAME_SIZE)
+        count_opened(ssl, name, status == TICKET_OPENED_RENEW);
     if (!admit(ssl, session))
         return TICKET_IGNORE_RENEW;
     return status == TICKET_OPENED_RENEW ? TICKET_USE_RENEW : TICKET_USE;

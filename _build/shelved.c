@@ -1,5 +1,5 @@
 /* Sessions of a server in a store: what OpenSSL made goes to Python as bytes, and comes back to be looked at. */
-enum { STORED_MOST = 16384, OP_NO_TICKET = 1 << 14, OP_NO_ANTI_REPLAY = 1 << 24 };
+enum { LOOKUPS_MOST = 8, STORED_MOST = 16384, OP_NO_TICKET = 1 << 14, OP_NO_ANTI_REPLAY = 1 << 24 };
 
 /* Whether the client's next ticket is only a key to what the store has; in TLS 1.2 that is what an id is. */
 static int is_stateful(SSL *ssl) {
@@ -14,17 +14,12 @@ static int has_id(const SSL_SESSION *session, const unsigned char *id, int lengt
     return (int)found_length == length && memcmp(found, id, found_length) == 0;
 }
 
-static void shelve(SSL *ssl, SSL_SESSION *session) {
-    struct served *served = served_of(ssl);
+/* made: when the session was (epoch seconds), if it was there before, and was resumed now; else 0. */
+static void put_on_shelf(struct served *served, SSL_SESSION *session, int64_t made) {
     int version = SSL_SESSION_get_protocol_version(session), size, most;
     unsigned char *bytes, *end;
-    const unsigned char *id;
     unsigned int length;
-    if (served == NULL || !served->server->settings.stores || !is_stateful(ssl))
-        return;
-    if (version < VERSION_TLS1_3)
-        stamp_session(ssl, session);
-    id = SSL_SESSION_get_id(session, &length);
+    const unsigned char *id = SSL_SESSION_get_id(session, &length);
     most = i2d_SSL_SESSION(session, NULL);
     if (length == 0 || most <= 0 || most > STORED_MOST || (end = bytes = malloc((size_t)most)) == NULL) {
         tally(served->server, SERVER_DROPPED);
@@ -32,10 +27,25 @@ static void shelve(SSL *ssl, SSL_SESSION *session) {
     }
     size = i2d_SSL_SESSION(session, &end);
     enter_python();
-    sslsession_py_shelve(served->server->settings.number, id, (int)length, bytes, size, version);
+    sslsession_py_shelve(served->server->settings.number, id, (int)length, bytes, size, version, made);
     left_python();
     OPENSSL_cleanse(bytes, (size_t)most);
     free(bytes);
+}
+
+static void shelve(SSL *ssl, SSL_SESSION *session) {
+    struct served *served = served_of(ssl);
+    if (served == NULL || !served->server->settings.stores || !is_stateful(ssl))
+        return;
+    if (SSL_SESSION_get_protocol_version(session) < VERSION_TLS1_3)
+        stamp_session(ssl, session);
+    put_on_shelf(served, session, 0);
+}
+
+/* A session of the store was resumed, and where they may not lie idle for long, this one lay no longer. */
+static void keep_on_shelf(SSL *ssl, struct served *served) {
+    if (served->server->settings.idles && served->taken != NULL && SSL_version(ssl) < VERSION_TLS1_3 && atomic_read(&gate))
+        put_on_shelf(served, served->taken, made_at(served->taken));
 }
 
 /* What the store has under an id, if it is that session, and whole. */
@@ -68,6 +78,9 @@ static SSL_SESSION *unshelve(SSL *ssl, const unsigned char *id, int length) {
     if (served == NULL || !served->server->settings.stores)
         return NULL;
     if (served->taken == NULL || !has_id(served->taken, id, length)) {
+        /* TLS 1.3 has room for hundreds of ids in one ClientHello. */
+        if (served->asked++ >= LOOKUPS_MOST)
+            return NULL;
         SSL_SESSION_free(served->taken);
         served->taken = fetch_session(ssl, served, id, length);
     }

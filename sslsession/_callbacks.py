@@ -44,8 +44,8 @@ class Handler(Protocol):
 class Shelf(Protocol):
     """Where the sessions of servers are kept, as bytes."""
 
-    def shelve(self, session_id: bytes, der: bytes, version: int) -> None:
-        """OpenSSL made a session, or a ticket that is only an id."""
+    def shelve(self, session_id: bytes, der: bytes, version: int, made_at: int) -> None:
+        """OpenSSL made a session, or a ticket that is only an id; or, made at that time, it was resumed now."""
 
     def unshelve(self, session_id: bytes, version: int) -> bytes | None:
         """A client proposed this id."""
@@ -176,10 +176,12 @@ def sslsession_py_hand_over(number: int, facts: Any, key: Any, size: int) -> Non
 
 
 @_entry(error=None)
-def sslsession_py_shelve(number: int, key: Any, length: int, der: Any, size: int, version: int) -> None:
+def sslsession_py_shelve(
+    number: int, key: Any, length: int, der: Any, size: int, version: int, made_at: int
+) -> None:
     shelf = shelves.get(number)
     if shelf is not None:
-        shelf.shelve(bytes(ffi.buffer(key, length)), bytes(ffi.buffer(der, size)), version)
+        shelf.shelve(bytes(ffi.buffer(key, length)), bytes(ffi.buffer(der, size)), version, made_at)
 
 
 @_entry(error=0)

@@ -87,6 +87,7 @@ class Withdrawn:
         self._set = Gossip(KEY + identity, join)
         self._lock = threading.RLock()
         self._deaf = False
+        self._unheard: list[bytes] = []
 
     def add(self, what: Iterable[tuple[int, bytes]], now: float) -> None:
         """In force in this process at once."""
@@ -94,7 +95,19 @@ class Withdrawn:
             for kind, digest in what:
                 self._set.add(entry(kind, digest, now), now + self._limit + CLOCK_SKEW)
             self._set.purge(now)
-            install(self._rules, self._set.entries)
+            self._install()
+
+    def expect(self, now: float) -> None:
+        """Until others were heard, all that was authenticated by now is taken for withdrawn: it may well be."""
+        self._unheard = [entry(ALL, bytes(16), now)]
+        self._install()
+
+    def _install(self) -> None:
+        self.bequeath(self._rules)
+
+    def bequeath(self, rules: Any) -> None:
+        """What is withdrawn here and now is so under these rules as well."""
+        install(rules, [*self._set.entries, *self._unheard])
 
     def share(self, store: Any, now: float) -> None:
         """Tells others and hears from them. The store may take its time, and nobody waits for the lock meanwhile.
@@ -106,9 +119,14 @@ class Withdrawn:
             copy.entries.update(self._set.entries)
         copy.sync(store, now)
         with self._lock:
-            came = [self._set.add(each, until) for each, until in copy.entries.items()]
-            if self._set.purge(now) or any(came):
-                install(self._rules, self._set.entries)
+            # For as long as this server would resume what is withdrawn: its limit may be longer than the other's.
+            came = [
+                self._set.add(each, max(until, _when(each) + self._limit + CLOCK_SKEW))
+                for each, until in copy.entries.items()
+            ]
+            first, self._unheard = self._unheard, []
+            if self._set.purge(now) or any(came) or first:
+                self._install()
 
     def heard(self, store: Any, now: float) -> bool:
         """The same, for who looks again later: False where it failed, which is told once, until it works again."""

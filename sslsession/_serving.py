@@ -27,11 +27,13 @@ def server_context(ctx: ssl.SSLContext) -> ssl.SSLContext:
     return context
 
 
-def make_rules(context_id: bytes = b"", limit: float = AUTHENTICATION_LIMIT, stores: bool = False) -> Any:
+def make_rules(
+    context_id: bytes = b"", limit: float = AUTHENTICATION_LIMIT, stores: bool = False, idles: bool = False
+) -> Any:
     """An ``sslsession_server``; its number is ``number_of`` it."""
     settings = ffi.new("sslsession_server_settings *")
     settings.number = next(_numbers)
-    settings.stores = stores
+    settings.stores, settings.idles = stores, idles
     settings.authentication_limit = int(limit)
     settings.context_id = hashlib.sha256(context_id).digest()
     native = lib.sslsession_server_new(settings)
@@ -87,6 +89,11 @@ class Joined:
         pointer = _borrow.context_pointer(context)
         self._before = lib.SSL_CTX_get_num_tickets(pointer)
         lib.SSL_CTX_set_num_tickets(pointer, tickets)
+
+    def heirs(self) -> list[Any]:
+        """The rules of who stays, such as a ring: its tickets may be of sessions that were withdrawn."""
+        users = self._attachment.users
+        return [each.server for each in users if each is not self._user and each.server is not None]
 
     def leave(self) -> None:
         """As it was."""

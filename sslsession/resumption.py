@@ -37,7 +37,7 @@ from __future__ import annotations
 import enum
 from typing import NamedTuple
 
-TLS1_3 = 0x0304
+TLS1_2, TLS1_3 = 0x0303, 0x0304
 WEEK = 7 * 24 * 3600
 CLOCK_SKEW = 300
 """Seconds by which a session may seem to be from the future: by as much the clocks of hosts may differ."""

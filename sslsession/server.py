@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import ssl
-import struct
 import threading
 import time
 import weakref
@@ -22,12 +21,10 @@ from sslsession._revocations import Withdrawn
 from sslsession._serving import AUTHENTICATION_LIMIT
 from sslsession._ticker import ticker
 from sslsession.errors import StoreError, UnsupportedError
-from sslsession.resumption import TLS1_3
+from sslsession.resumption import TLS1_2, TLS1_3
 from sslsession.session import Session
 
 PREFIX = b"sslsession-server-1:"
-IDLE = struct.Struct(">d")
-DER = b"\x30"
 LIFETIME_MOST = 7 * 24 * 3600
 SIZE = 20480
 POLL_EVERY = 0.3
@@ -106,7 +103,9 @@ class ServerSessionCache:
         self._shelf = _shelf.shelf(store, size, self._owns, tickets)
         identity = context_id.encode() if isinstance(context_id, str) else context_id or b""
         self._shares = store is not None
-        self._number, self._rules = _serving.make_rules(identity, authentication_limit, True)
+        self._number, self._rules = _serving.make_rules(
+            identity, authentication_limit, True, idle_lifetime is not None
+        )
         if clock is not time.time:
             lib.sslsession_server_set_time(self._rules, int(clock()))
         self._withdrawn = Withdrawn(self._rules, identity, authentication_limit)
@@ -119,6 +118,8 @@ class ServerSessionCache:
         self._finalizer = weakref.finalize(self, _shelf.end, self._shelf)
         _caches.add(self)
         if self._shares:
+            self._withdrawn.expect(clock())
+            self._poll()
             ticker.every(POLL_EVERY, self._poll)
 
     # Contexts
@@ -148,34 +149,32 @@ class ServerSessionCache:
             if found is not None:
                 self._joined.remove(found)
         if found is not None:
-            found.leave()
+            self._leave(found)
+
+    def _leave(self, joined: _serving.Joined) -> None:
+        for rules in joined.heirs():
+            self._withdrawn.bequeath(rules)
+        joined.leave()
 
     # Sessions
 
-    def _shelve(self, session_id: bytes, der: bytes, version: int) -> None:
-        now = self._clock()
-        expires_at, key = now + self._lifetime, PREFIX + session_id
-        if self._idle is not None and version < TLS1_3:
-            der, expires_at = IDLE.pack(expires_at) + der, min(expires_at, now + self._idle)
-        self._shelf.put(key, der, expires_at, version >= TLS1_3)
+    def _shelve(self, session_id: bytes, der: bytes, version: int, made_at: int) -> None:
+        now, key = self._clock(), key_of(session_id, version)
+        ends = (made_at or now) + self._lifetime
+        soon = ends if self._idle is None or version >= TLS1_3 else min(ends, now + self._idle)
+        if made_at:
+            self._shelf.touch(key, der, soon)
+        else:
+            self._shelf.put(key, der, soon, version >= TLS1_3)
 
     def _unshelve(self, session_id: bytes, version: int) -> bytes | None:
-        key = PREFIX + session_id
-        given: Any = self._shelf.get(key, version >= TLS1_3)
+        given: Any = self._shelf.get(key_of(session_id, version), version >= TLS1_3)
         found = given if isinstance(given, bytes) else None
         if given is not None and found is None:
             self._shelf.refused(StoreError(f"the session store gave {type(given).__name__}, not bytes"))
         with self._lock:
             self._counts["misses" if found is None else "hits"] += 1
-        if found is None or found[:1] == DER:
-            return found
-        if found[IDLE.size : IDLE.size + 1] != DER:
-            self._shelf.refused(StoreError("the session store has something else under a session's key"))
-            return None
-        (ends,) = IDLE.unpack_from(found)
-        if self._idle is not None:
-            self._shelf.touch(key, found, min(ends, self._clock() + self._idle))
-        return found[IDLE.size :]
+        return found
 
     def revoke(
         self,
@@ -188,7 +187,7 @@ class ServerSessionCache:
 
         session_id: one session's, or the :class:`Session` itself (``get_session(conn)``), which withdraws all that goes
         back to the same full handshake. client_certificate: DER or PEM; all sessions of that client. server_name: all
-        made for it. What is authenticated in full later is not touched. Errors: ``TypeError``, ``ValueError``;
+        made for it, until now and five minutes more, for clocks differ. Errors: ``TypeError``, ``ValueError``;
         :class:`StoreError` where the store fails: then others hear of it when it is back.
         """
         what: list[tuple[int, bytes]] = []
@@ -205,7 +204,8 @@ class ServerSessionCache:
         if isinstance(session_id, Session):
             session_id = session_id.id
         if session_id:
-            self._shelf.drop(PREFIX + bytes(session_id))
+            for version in (TLS1_2, TLS1_3):
+                self._shelf.drop(key_of(bytes(session_id), version))
         if self._shares:
             self._withdrawn.share(self._shelf.store, now)
 
@@ -249,7 +249,7 @@ class ServerSessionCache:
         self._closed = True
         ticker.never(self)
         for each in list(self._joined):
-            each.leave()
+            self._leave(each)
         self._joined.clear()
         self._withdrawn.end()
         self._finalizer.detach()
@@ -267,16 +267,21 @@ class ServerSessionCache:
         return f"<ServerSessionCache store={self._shelf.store!r}>"
 
 
+def key_of(session_id: bytes, version: int) -> bytes:
+    """Where the store has a session. Who has seen an id of TLS 1.2 must not use it up, as TLS 1.3 would."""
+    return PREFIX + (b"3" if version >= TLS1_3 else b"2") + session_id
+
+
 class _Reached:
     """What C finds by the cache's number; the cache may be gone."""
 
     def __init__(self, cache: weakref.ref[ServerSessionCache]) -> None:
         self._cache = cache
 
-    def shelve(self, session_id: bytes, der: bytes, version: int) -> None:
+    def shelve(self, session_id: bytes, der: bytes, version: int, made_at: int) -> None:
         cache = self._cache()
         if cache is not None:
-            cache._shelve(session_id, der, version)
+            cache._shelve(session_id, der, version, made_at)
 
     def unshelve(self, session_id: bytes, version: int) -> bytes | None:
         cache = self._cache()

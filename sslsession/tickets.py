@@ -256,9 +256,9 @@ class TicketKeyRing:
     def stats(self) -> dict[str, int]:
         """Counts since the ring was made, of this process; neither store nor file is asked.
 
-        ``issued`` tickets; ``opened``: tickets with the name of a key, whatever becomes of them: their MAC may be
-        wrong, they may be too old, or made under other settings; ``renewed``: of those, the ones whose client is given
-        another if it resumes (in TLS 1.3 all, in TLS 1.2 those of a retired key); ``unknown``: of no key; ``expired``:
+        ``issued`` tickets; ``opened``: tickets that a key of the ring made, though they may be too old, or made under
+        other settings; ``renewed``: of those, the ones whose client is given another if it resumes (in TLS 1.3 all, in
+        TLS 1.2 those of a retired key); ``unknown``: of no key; ``expired``:
         of a dead one, until the ring forgets it; ``errors`` of the store or the file; and as of now the ``keys``. What
         resumed is ``ServerSessionCache.stats()["resumed"]``.
         """

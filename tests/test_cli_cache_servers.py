@@ -59,7 +59,7 @@ class Server:
             if entry.key.startswith(PREFIX):
                 secret = Session.from_der(entry.value).master_secret
                 assert secret
-                found += [secret, entry.key[len(PREFIX) :], entry.value]
+                found += [secret, entry.key[len(PREFIX) + 1 :], entry.value]
             else:
                 found += [piece for each in _unpack(entry.value) for piece in (each, each[9:25], each[25:57])]
         found = [each for each in found if len(each) >= 16]

@@ -19,7 +19,8 @@ from helpers.peers import server_context
 from helpers.recipes import Program, needs, programs
 from helpers.stores import PATIENT
 from helpers.visitors import KINDS, Answer, Command, Visitor, through_gunicorn, workers
-from sslsession.server import PREFIX
+from sslsession.resumption import TLS1_2, TLS1_3
+from sslsession.server import key_of
 from sslsession.stores import open_store
 
 TICKETS, IDS = KINDS[:2], KINDS[2]
@@ -181,7 +182,7 @@ def until_stored(store: str, session_id: bytes) -> None:
     """A worker writes a session a moment after the handshake; whoever is faster at another one starts in full."""
     deadline = time.monotonic() + 10
     with contextlib.closing(open_store(store)) as found:
-        while found.peek(PREFIX + session_id) is None:
+        while all(found.peek(key_of(session_id, each)) is None for each in (TLS1_2, TLS1_3)):
             assert time.monotonic() < deadline, "the session was not stored"
 
 

@@ -14,7 +14,7 @@ from helpers.openssl_calls import Unraisables
 from helpers.peers import client_context, server_context
 from helpers.servers import FULL, IDS, RESUMED, STATEFUL, Serving, Way, earn, offer, params
 from sslsession import ClientSessionCache, ServerSessionCache, Session, SessionHooks, StoreError
-from sslsession.server import PREFIX
+from sslsession.server import PREFIX, key_of
 from sslsession.stores import Entry, MemoryStore
 
 pytestmark = pytest.mark.binding
@@ -71,11 +71,11 @@ class TestMoved:
         client = STATEFUL.client(ca)
         session = earn(client, server)
         (old,) = entries(stores[0])
-        old_id = old.key[len(PREFIX) :]
+        old_id = old.key[len(PREFIX) + 1 :]
         refill(
             stores[1],
             [
-                each._replace(value=old.value.replace(old_id, each.key[len(PREFIX) :]))
+                each._replace(value=old.value.replace(old_id, each.key[len(PREFIX) + 1 :]))
                 for each in entries(stores[1])
             ],
         )
@@ -202,7 +202,7 @@ class TestStamps:
         serving = Serving(way)
         serving.attach(server)
         for each in kept:
-            serving.store.add(PREFIX + each.id, each.to_der(), expires_at=2e9)
+            serving.store.add(key_of(each.id, each.version), each.to_der(), expires_at=2e9)
         assert offer(client, server, session) == FULL
         assert serving.cache.stats()["refused"] == 1
         serving.close()

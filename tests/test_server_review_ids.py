@@ -92,9 +92,6 @@ class TestManyAtOnce:
     def test_one_is_looked_up(self, serving: Serving, ca: Authority, server: ssl.SSLContext) -> None:
         assert self.asked(serving, ca, server, 1) == 1
 
-    @pytest.mark.xfail(
-        strict=True, reason="each is asked for, as long as the store is quick enough: 1,700 questions"
-    )
     def test_of_many_only_the_first_few(
         self, serving: Serving, ca: Authority, server: ssl.SSLContext
     ) -> None:
@@ -120,9 +117,6 @@ class TestOfTheOtherVersion:
     ) -> None:
         assert self.check(serving, ca, server, "1.2") == RESUMED
 
-    @pytest.mark.xfail(
-        strict=True, reason="both versions have the same keys in the store: `take` removes the session"
-    )
     def test_a_tls_1_3_client_cannot_end_a_tls_1_2_session(
         self, serving: Serving, ca: Authority, server: ssl.SSLContext
     ) -> None:
@@ -148,7 +142,6 @@ class TestIdleSessions:
     def test_it_is_forgotten(self, ca: Authority, server: ssl.SSLContext) -> None:
         assert self.check(ca, server, strangers=False) == FULL
 
-    @pytest.mark.xfail(strict=True, reason="it counts as used as soon as its id is proposed, by whomever")
     def test_a_stranger_who_proposes_its_id_does_not_keep_it(
         self, ca: Authority, server: ssl.SSLContext
     ) -> None:

@@ -54,9 +54,6 @@ class TestSuites:
     def test_a_suite_that_stays(self, serving: Serving, ca: Authority, server_identity: Identity) -> None:
         assert self.check(serving, ca, server_identity, f"{NEW}:{OLD}") == RESUMED
 
-    @pytest.mark.xfail(
-        strict=True, reason="suites are no part of what a session is bound to, nor is its own looked up"
-    )
     def test_a_suite_that_was_taken_away(
         self, serving: Serving, ca: Authority, server_identity: Identity
     ) -> None:
@@ -90,9 +87,6 @@ class TestAuthoritiesThatEnd:
     def test_late_with_a_ticket(self, way: Way, server_identity: Identity, tmp_path: Path) -> None:
         assert self.check(way, server_identity, tmp_path, HOUR + 60, tickets=True) == FULL
 
-    @pytest.mark.xfail(
-        strict=True, reason="a session that OpenSSL keeps is stamped before its client showed a certificate"
-    )
     def test_late_with_an_id_that_openssl_keeps(
         self, way: Way, server_identity: Identity, tmp_path: Path
     ) -> None:
@@ -148,9 +142,6 @@ class TestAHostThatMoved:
         found = self.check(serving, ca, other_ca, server_identity, client_identity, "y.example")
         assert found == [FAILED, FULL, FULL]
 
-    @pytest.mark.xfail(
-        strict=True, reason="anybody can tell which names push each other out of the table of names"
-    )
     def test_one_that_is_remembered_in_the_same_place_is_visited_meanwhile(
         self,
         serving: Serving,

@@ -83,10 +83,6 @@ def test_one_whose_client_takes_no_ticket_is_only_read(
     assert not was_written(serving, client, server, session)
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="on_generate_ticket writes the stamp of a session that other threads read and write: it is freed twice",
-)
 def test_one_whose_client_takes_a_ticket_now_is_only_read(
     serving: Serving, client: ssl.SSLContext, server: ssl.SSLContext
 ) -> None:

@@ -97,9 +97,6 @@ class TestAuthenticationLimits:
     ) -> None:
         assert self.check(serving, client, server, other, client_identity, (WEEK, WEEK)) == [FULL, FULL]
 
-    @pytest.mark.xfail(
-        strict=True, reason="a withdrawal is forgotten when the withdrawing server's own limit ends"
-    )
     def test_the_withdrawing_server_s_is_shorter(
         self,
         serving: Serving,
@@ -131,7 +128,6 @@ class TestNewcomers:
         assert offer(client, other, session) == FULL
         twin.close()
 
-    @pytest.mark.xfail(strict=True, reason="a cache is attached before it has heard for the first time")
     def test_one_that_serves_at_once(
         self,
         serving: Serving,
@@ -151,9 +147,6 @@ class TestNewcomers:
         twin.close()
 
     @pytest.mark.parametrize("way", params(TICKETS12, TICKETS13))
-    @pytest.mark.xfail(
-        strict=True, reason="tickets need no store, and who has never heard takes nothing for withdrawn"
-    )
     def test_one_whose_store_is_down(
         self,
         client: ssl.SSLContext,
@@ -196,7 +189,6 @@ class TestARingThatStays:
     ) -> None:
         assert self.check(serving, client, server, client_identity.leaf_der)[:2] == [RESUMED, FULL]
 
-    @pytest.mark.xfail(strict=True, reason="tickets that the cache had withdrawn are good again without it")
     def test_after_the_cache_was_detached(
         self, serving: Serving, client: ssl.SSLContext, server: ssl.SSLContext, client_identity: Identity
     ) -> None:

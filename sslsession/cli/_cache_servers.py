@@ -9,7 +9,6 @@ from typing import NamedTuple
 from sslsession._gossip import Gossip, _unpack, forget
 from sslsession._revocations import join
 from sslsession.errors import StoreError
-from sslsession.server import IDLE
 from sslsession.stores import Entry, Store
 
 SERVER, RING, WITHDRAWALS = "server session", "key ring", "withdrawal list"
@@ -41,11 +40,6 @@ def read(entry: Entry, now: float | None = None) -> Found | None:
     if kind == SERVER or not current:
         return Found(kind, current)
     return Found(kind, current, match[3].decode(errors="backslashreplace"), _count(kind, entry.value, now))
-
-
-def der_of(value: bytes) -> bytes:
-    """A session as OpenSSL has it; servers may have put before it when it ends."""
-    return value if value[:1] == b"\x30" else value[IDLE.size :]
 
 
 def merge(entry: Entry, target: Store, now: float) -> None:

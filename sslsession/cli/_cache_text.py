@@ -103,7 +103,7 @@ def _of_servers(entry: Entry) -> Row | None:
     version = None
     kind = found.kind if found.current else INCOMPATIBLE
     if kind == SERVER:
-        begin = DER.match(_cache_servers.der_of(entry.value))
+        begin = DER.match(entry.value)
         version = VERSIONS.get(int.from_bytes(begin[1], "big")) if begin is not None else None
     if (kind == SERVER and version is None) or (kind in SHARED and found.holds is None):
         kind = DAMAGED
