@@ -310,8 +310,7 @@ class Far:
             self._changed.wait_for(lambda: not self._under_way, max(0, until - time.monotonic()))
             self.counts["dropped"] += len(self._queue)
             self._queue.clear()
-        self._lookups.close()
-        if self._owns and not self._under_way:
+        if self._lookups.close(max(0, until - time.monotonic())) and self._owns and not self._under_way:
             self.store.close()
 
 

@@ -26,9 +26,10 @@ class Lookups:
     def __init__(self) -> None:
         # Garbage collection may run a finalizer inside of it that makes a connection.
         self._lock = threading.RLock()
+        self._quiet = threading.Condition(self._lock)
         self._idle: list[_Helper] = []
         self._line: deque[_Job] = deque()
-        self._threads = 0
+        self._threads = self._busy = 0
         self._closed = False
 
     def ask(
@@ -60,7 +61,8 @@ class Lookups:
     def begins(self, job: _Job) -> bool:
         """Whether somebody still wants it done."""
         with self._lock:
-            job.is_begun = not job.given_up
+            job.is_begun = not job.given_up and not self._closed
+            self._busy += job.is_begun
             return job.is_begun
 
     def ends(self, job: _Job) -> bool:
@@ -68,6 +70,9 @@ class Lookups:
         with self._lock:
             job.is_done = True
             job.came.release()
+            self._busy -= 1
+            if self._closed:
+                self._quiet.notify_all()
             return not job.given_up
 
     def following(self, helper: _Helper) -> _Job | None:
@@ -83,12 +88,13 @@ class Lookups:
                 self._idle.append(helper)
             return None
 
-    def close(self) -> None:
-        """Ends the threads that do not wait for an answer, and the others when they have it."""
+    def close(self, seconds: float) -> bool:
+        """Ends the threads, each when it has its answer: whether all did within so many seconds."""
         with self._lock:
             self._closed = True
             while self._idle:
                 self._idle.pop().take(None)
+            return self._quiet.wait_for(lambda: not self._busy, seconds)
 
 
 class _Job:

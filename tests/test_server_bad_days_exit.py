@@ -258,9 +258,11 @@ for _ in range(10):
 {end}
 """
         quiet(ca, server_identity, tls_version, tmp_path, code)
-        many = quiet(
-            ca, server_identity, tls_version, tmp_path, "print(len(list(SQLiteStore(sys.argv[5]).entries())))"
-        )
+        count = """
+with SQLiteStore(sys.argv[5]) as store:
+    print(len(list(store.entries())))
+"""
+        many = quiet(ca, server_identity, tls_version, tmp_path, count)
         assert many == ["20" if tls_version == "1.3" else "10"]
 
     @pytest.mark.parametrize("state", ["stalled", "down"])
@@ -283,9 +285,9 @@ print("here")
     def test_threads_in_handshakes(
         self, ca: Authority, server_identity: Identity, tls_version: str, tmp_path: Path
     ) -> None:
-        """Daemon threads that are frozen wherever they are."""
+        """Daemon threads that are frozen wherever they are; the store is patient, for they wait for each other too."""
         code = """
-cache = ServerSessionCache(url)
+cache = ServerSessionCache(url + "?timeout=20")
 cache.attach(server)
 
 def work():

@@ -42,8 +42,8 @@ def hello_with_ids(hello: bytes, many: int) -> bytes:
 class SlowStore(FakeStore):
     """A store that finds nothing, slowly, but well in time."""
 
-    timeout = 0.2
-    delay = 0.1
+    timeout = 0.5
+    delay = 0.4
 
     def take(self, key: bytes | str) -> bytes | None:
         if self.delay:

@@ -162,7 +162,7 @@ def killed_and_restarted(
         running = stack.enter_context(kind.start())
         port = running.port
         workers, servers = stack.enter_context(two_workers(way, lambda: kind.store(port), identity))
-        assert carried(workers, client, servers)
+        eventually(lambda: carried(workers, client, servers))
         with Load(client, servers) as load:
             for _ in range(rounds):
                 load.goes_on(RESUMED)
@@ -205,7 +205,7 @@ def test_slow(
         Proxy(running.port) as proxy,
         two_workers(way, lambda: kind.store(proxy.port), server_identity) as (workers, servers),
     ):
-        assert carried(workers, client, servers)
+        eventually(lambda: carried(workers, client, servers))
         sessions = [earn(client, servers[0]) for _ in range(20)]
         workers[0].cache.flush()
         proxy.delay = {"late, but in time": 0.005, "too late": 3 * TIMEOUT, "silent": 0}[how]

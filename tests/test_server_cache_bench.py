@@ -24,4 +24,4 @@ def test_a_redis_is_measured_and_left_as_it_was(tls_version: str) -> None:
         (f"server_redis_{tls_version}", "us"),
     ]
     looked_up = "lpop" if tls_version == "1.3" else "lrange"
-    assert calls[f"cmdstat_{looked_up}"]["calls"] >= calls["cmdstat_get"]["calls"] > 20
+    assert min(calls[f"cmdstat_{looked_up}"]["calls"], calls["cmdstat_get"]["calls"]) > 20

@@ -163,10 +163,10 @@ class TestTheTimeout:
         store: SlowStore,
         unraisables: Unraisables,
     ) -> None:
-        store.timeout, store.state = TIMEOUT, "stalled"
+        store.timeout = TIMEOUT
         with ServerSessionCache(store) as cache:
             cache.attach(server)
-            began = time.monotonic()
+            store.state, began = "stalled", time.monotonic()
             for _ in range(5):
                 earn(client, server)
             assert time.monotonic() - began < 2 * TIMEOUT + GENEROUS
@@ -211,7 +211,7 @@ class TestLoop:
         unraisables: Unraisables,
     ) -> None:
         """A heartbeat beside a server whose store stalls while it is given sessions."""
-        store.timeout, store.state = TIMEOUT, "stalled"
+        store.timeout = TIMEOUT
         gaps: list[float] = []
 
         async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -235,6 +235,7 @@ class TestLoop:
 
         with ServerSessionCache(store) as cache:
             cache.attach(server)
+            store.state = "stalled"
             asyncio.run(main())
             store.state = "well"
         assert max(gaps) < TIMEOUT + GENEROUS
@@ -300,6 +301,35 @@ class TestEnd:
         cache.close()
         assert cache.stats()["stored"] == len(entries(store)) == made_by(way)
 
+    def test_the_store_is_closed_when_nobody_asks_it_any_more(self) -> None:
+        """Or who is still looking something up would be told that it is closed, and tell that it failed."""
+        asked, answer = threading.Event(), threading.Event()
+        order: list[str] = []
+
+        class Watched(FakeStore):
+            timeout = PATIENT
+
+            def take(self, key: Any) -> bytes | None:
+                asked.set()
+                answer.wait(PATIENT)
+                order.append("answered")
+                return None
+
+            def close(self) -> None:
+                order.append("closed")
+
+        far = Far(Watched(), owns=True)
+        looking = threading.Thread(target=far.fetch, args=[[("take", b"key")], lambda *_: None])
+        closing = threading.Thread(target=far.close)
+        looking.start()
+        assert asked.wait(PATIENT)
+        closing.start()
+        eventually(lambda: far._closing)
+        answer.set()
+        looking.join(PATIENT)
+        closing.join(PATIENT)
+        assert order == ["answered", "closed"]
+
     def test_a_store_that_is_silent_holds_up_no_end(
         self,
         way: Way,
@@ -310,9 +340,10 @@ class TestEnd:
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
         monkeypatch.setattr(_far, "EXIT_SECONDS", 0.2)
-        store.timeout, store.state = TIMEOUT, "stalled"
+        store.timeout = TIMEOUT
         cache = ServerSessionCache(store)
         cache.attach(server)
+        store.state = "stalled"
         earn(client, server)
         began = time.monotonic()
         cache.close()

@@ -19,10 +19,7 @@ pytestmark = pytest.mark.skipif(
 
 SECRET = "0123456789abcdef" * 4
 EQUIPMENT = {
-    "ids": (
-        "from sslsession.stores import SQLiteStore; "
-        "cache = sslsession.ServerSessionCache(SQLiteStore('{path}', timeout=20)); cache.attach(context)"
-    ),
+    "ids": "cache = sslsession.ServerSessionCache('sqlite://{path}?timeout=20'); cache.attach(context)",
     "shared": "ring = sslsession.TicketKeyRing.shared('sqlite://{path}'); ring.attach(context)",
     "derived": f"ring = sslsession.TicketKeyRing.from_secret({SECRET!r}); ring.attach(context)",
 }
