@@ -239,7 +239,7 @@ class ServerSessionCache:
         return found
 
     def flush(self) -> None:
-        """Waits until all that is to be in the store is. Errors: :class:`StoreError` where the store fails."""
+        """Waits until what is to be in the store by now is. Errors: :class:`StoreError` where the store fails."""
         self._shelf.flush()
 
     def close(self) -> None:
