@@ -29,6 +29,8 @@ LIFETIME_MOST = 7 * 24 * 3600
 SIZE = 20480
 POLL_EVERY = 0.3
 """Seconds: with the time that a store takes, what is withdrawn reaches every worker within one."""
+FIRST_LOOK = 0.5
+"""Seconds that making a cache may wait for its store; until that answers, nothing from before is resumed."""
 COUNTED = (
     "hits misses stored store_errors dropped evicted resumed renewed expired refused revoked cut".split()
 )
@@ -119,8 +121,17 @@ class ServerSessionCache:
         _caches.add(self)
         if self._shares:
             self._withdrawn.expect(clock())
-            self._poll()
+            self._hear_first()
             ticker.every(POLL_EVERY, self._poll)
+
+    def _hear_first(self) -> None:
+        """Looks into the store, but does not wait for ever for one that hangs."""
+        first = threading.Thread(target=self._poll, name="sslsession-first-look", daemon=True)
+        try:
+            first.start()
+        except RuntimeError:  # the interpreter is about to end
+            return
+        first.join(FIRST_LOOK)
 
     # Contexts
 
