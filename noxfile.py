@@ -6,6 +6,8 @@ no compiled extension, and must never be what `import sslsession` finds.
 
 from __future__ import annotations
 
+import contextlib
+import os
 import shutil
 import subprocess
 import sys
@@ -71,6 +73,36 @@ def pytest(session: nox.Session, *options: str, under: Sequence[str] = ()) -> No
         session.run(*module, *options, *given, *where, external=bool(under))
 
 
+def halves(session: nox.Session, under: Sequence[str]) -> None:
+    """The same of all tests, two processes at a time: most of them wait for others most of their time."""
+    session.run("python", "-m", "sslsession", "doctor")
+    files = sorted(str(each) for each in (ROOT / "tests").glob("test_*.py"))
+    command = [str(Path(session.bin) / under[0]), *under[1:]]
+    command += ["-m", "pytest", "-c", str(SETTINGS), "--rootdir", str(ROOT), "-p", "no:cacheprovider"]
+    environment = {name: value for name, value in {**os.environ, **session.env}.items() if value is not None}
+    with contextlib.ExitStack() as stack:
+        running = []
+        for half in (files[::2], files[1::2]):
+            empty = stack.enter_context(tempfile.TemporaryDirectory())
+            said = stack.enter_context(tempfile.TemporaryFile()) if running else None
+            child = subprocess.Popen(
+                [*command, *half],
+                cwd=empty,
+                env=environment,
+                stdout=said,
+                stderr=subprocess.STDOUT if said else None,
+            )
+            running.append((stack.enter_context(child), said))
+        for child, said in running:
+            child.wait()
+            if said is not None:
+                said.seek(0)
+                sys.stdout.write(said.read().decode(errors="replace"))
+                sys.stdout.flush()
+    if any(child.returncode for child, _ in running):
+        session.error("tests failed")
+
+
 @nox.session
 def tests(session: nox.Session) -> None:
     """Everything, on the Python that runs nox, with coverage."""
@@ -79,7 +111,10 @@ def tests(session: nox.Session) -> None:
     session.env["COVERAGE_FILE"] = str(ROOT / ".coverage")
     session.env["COVERAGE_RCFILE"] = str(SETTINGS)
     session.run("coverage", "erase")
-    pytest(session, under=["coverage", "run"])
+    if session.posargs:
+        pytest(session, under=["coverage", "run"])
+    else:
+        halves(session, under=["coverage", "run"])
     session.run("coverage", "combine", "--quiet")
     # Each platform has lines of its own, so one decides; a part of the tests decides nothing.
     decides = sys.platform == "linux" and sys.implementation.name == "cpython" and not session.posargs
