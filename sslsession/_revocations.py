@@ -98,8 +98,8 @@ class Withdrawn:
             self._install()
 
     def expect(self, now: float) -> None:
-        """Until others were heard, all that was authenticated by now is taken for withdrawn: it may well be."""
-        self._unheard = [entry(ALL, bytes(16), now)]
+        """Until others were heard, all that was authenticated before now is taken for withdrawn: it may well be."""
+        self._unheard = [entry(ALL, bytes(16), int(now) - 1 - CLOCK_SKEW)]
         self._install()
 
     def _install(self) -> None:

@@ -156,7 +156,9 @@ class TestNewcomers:
         way: Way,
         unraisables: Unraisables,
     ) -> None:
-        serving, twin = Serving(way), Serving(way, Deaf())
+        later = Clock()
+        later.ahead = 2
+        serving, twin = Serving(way), Serving(way, Deaf(), clock=later)
         serving.attach(server)
         session = earn(client, server)
         serving.cache.revoke(client_certificate=client_identity.leaf_der)
