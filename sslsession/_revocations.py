@@ -86,7 +86,7 @@ class Withdrawn:
         self._rules, self._limit = rules, limit
         self._set = Gossip(KEY + identity, join)
         self._lock = threading.RLock()
-        self._deaf = False
+        self._deaf = self._ended = False
         self._unheard: list[bytes] = []
 
     def add(self, what: Iterable[tuple[int, bytes]], now: float) -> None:
@@ -135,7 +135,7 @@ class Withdrawn:
         except Exception as error:  # a store of the user's own may raise anything
             error.__traceback__ = None
             first, self._deaf = not self._deaf, True
-            if first:
+            if first and not self._ended:
                 _callbacks.report(error, "sslsession's looking for what other servers withdrew")
             return False
         self._deaf = False
@@ -143,7 +143,7 @@ class Withdrawn:
 
     def end(self) -> None:
         """The store is about to be closed: who is asking it right now may fail, and says nothing of it."""
-        self._deaf = True
+        self._ended = True
 
     def after_fork(self) -> None:
         """In a child: the lock may be held for ever."""

@@ -117,7 +117,7 @@ class ServerSessionCache:
         self._closed = False
         _callbacks.shelves[self._number] = shelf = _Reached(weakref.ref(self))
         weakref.finalize(self, _callbacks.shelves.pop, self._number, shelf)
-        self._finalizer = weakref.finalize(self, _shelf.end, self._shelf)
+        self._finalizer = weakref.finalize(self, _end, self._shelf, self._withdrawn)
         _caches.add(self)
         if self._shares:
             self._withdrawn.expect(clock())
@@ -276,6 +276,12 @@ class ServerSessionCache:
 
     def __repr__(self) -> str:
         return f"<ServerSessionCache store={self._shelf.store!r}>"
+
+
+def _end(shelf: _shelf.Near | _shelf.Behind, withdrawn: Withdrawn) -> None:
+    """Of a cache that was never closed. At the interpreter's exit others may still ask the store."""
+    withdrawn.end()
+    _shelf.end(shelf)
 
 
 def key_of(session_id: bytes, version: int) -> bytes:

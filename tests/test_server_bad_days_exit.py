@@ -156,7 +156,10 @@ cache.close()
     def test_while_threads_use_it(
         self, ca: Authority, server_identity: Identity, tls_version: str, tmp_path: Path
     ) -> None:
-        """No lock that another thread holds at the fork is held for ever in the child."""
+        """No lock of ours that another thread holds at the fork is held for ever in the child.
+
+        The threads make no handshakes: of OpenSSL's own locks, one that is held at the fork stays so.
+        """
         code = """
 store = FakeStore()
 cache = ServerSessionCache(store)
@@ -166,7 +169,9 @@ stop = threading.Event()
 
 def use():
     while not stop.is_set():
-        offer(client, server, earn(client, server))
+        key = os.urandom(8)
+        cache._shelf.put(key, b"value", 2e9, True)
+        cache._shelf.get(key, True)
         cache.stats()
         cache._poll()
 
