@@ -64,6 +64,7 @@ class Far:
         self._queue: deque[Write] = deque()
         self._writer: threading.Thread | None = None
         self._numbers = itertools.count(1)
+        self._told_of = self.counts["dropped"]
         self._under_way: dict[int, float] = {}
         self._closing = False
         self._lookups = Lookups()
@@ -289,6 +290,11 @@ class Far:
                     ) from self._health.failure
                 self._changed.wait(1)
                 wanted &= self._unwritten()
+            lost, self._told_of = self.counts["dropped"] - self._told_of, self.counts["dropped"]
+            if lost and self._health.failure is not None:
+                raise StoreError(
+                    f"{lost} sessions were not written and are lost: {self._health.failure}"
+                ) from self._health.failure
 
     def _unwritten(self) -> set[int]:
         return {*self._under_way, *(each.number for each in self._queue)}
