@@ -104,7 +104,9 @@ class TestDamaged:
         serving.attach(server)
         session = earn(client, server)
         whole = entries(serving.store)
-        for less in range(1, min(len(each.value) for each in whole), 3):  # numbers in them have a byte more or less
+        for less in range(
+            1, min(len(each.value) for each in whole), 3
+        ):  # numbers in them have a byte more or less
             refill(serving.store, [each._replace(value=each.value[:-less]) for each in whole])
             assert offer(client, server, session) == FULL
         refill(serving.store, whole)
