@@ -24,26 +24,10 @@ import collections, os, sys, warnings
 import sslsession
 from helpers import child_contexts
 from helpers.clients import visit
+from helpers.forks import in_child
 from sslsession.stores import MemoryStore, SQLiteStore
 
 warnings.filterwarnings("ignore", category=DeprecationWarning)  # 3.12: threads were running, which is the point
-
-def in_child(work):
-    "What `work` returned in a forked child."
-    read, write = os.pipe()
-    pid = os.fork()
-    if not pid:
-        status = 1
-        try:
-            os.write(write, repr(work()).encode())
-            status = 0
-        finally:
-            os._exit(status)
-    os.close(write)
-    said = b"".join(iter(lambda: os.read(read, 65536), b""))
-    os.close(read)
-    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0, said
-    return eval(said)
 
 def visits(count):
     return [(done.reused, done.offered) for done in (visit(client, server) for _ in range(count))]

@@ -20,28 +20,11 @@ START = """
 import os, queue, sys, threading, warnings
 import sslsession
 from helpers import child_contexts
+from helpers.forks import in_child
 from helpers.openssl_calls import flush
 from helpers.peers import Pair, connect
 
 warnings.filterwarnings("ignore", category=DeprecationWarning)  # 3.12: threads were running, which is the point
-
-def in_child(work):
-    "What `work` returned in a forked child."
-    read, write = os.pipe()
-    pid = os.fork()
-    if not pid:
-        status = 1
-        try:
-            os.write(write, repr(work()).encode())
-            status = 0
-        finally:
-            os._exit(status)
-    os.close(write)
-    said = b"".join(iter(lambda: os.read(read, 65536), b""))
-    os.close(read)
-    status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-    assert status == 0, (status, said)
-    return eval(said)
 
 removed = queue.Queue()
 client, server = child_contexts.client(), child_contexts.server(session_tickets=False, tickets=1)

@@ -20,6 +20,7 @@ import sslsession
 from helpers import child_contexts
 from helpers.bad_days import FakeStore
 from helpers.clients import eventually
+from helpers.forks import in_child
 from helpers.peers import Pair, connect
 from helpers.servers import FULL, RESUMED, earn, offer
 from sslsession import ServerSessionCache, TicketKeyRing
@@ -29,24 +30,6 @@ warnings.filterwarnings("ignore", category=DeprecationWarning)  # 3.12: threads 
 client = child_contexts.client(version=sys.argv[4], check_hostname=False)
 server = child_contexts.server()
 url = "sqlite://" + sys.argv[5]
-
-def in_child(work):
-    "What `work` returned in a forked child."
-    read, write = os.pipe()
-    pid = os.fork()
-    if not pid:
-        status = 1
-        try:
-            os.write(write, repr(work()).encode())
-            status = 0
-        finally:
-            os._exit(status)
-    os.close(write)
-    said = b"".join(iter(lambda: os.read(read, 65536), b""))
-    os.close(read)
-    status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-    assert status == 0, (status, said)
-    return eval(said)
 """
 
 

@@ -21,32 +21,14 @@ pytestmark = [pytest.mark.binding, needs_ring]
 forks = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 
 START = """
-import os, sys, threading, traceback, warnings
+import os, sys, threading, warnings
 from helpers import child_contexts
+from helpers.forks import in_child
 from helpers.rings import ROTATE_EVERY, Hand, attached, coming, current, key_of, names
 from helpers.sessions import resumes, take
 from sslsession import Session, TicketKeyRing
 
 warnings.filterwarnings("ignore", category=DeprecationWarning)  # 3.12: threads were running, which is the point
-
-def in_child(work):
-    "What `work` returned in a forked child."
-    read, write = os.pipe()
-    pid = os.fork()
-    if not pid:
-        status = 1
-        try:
-            os.write(write, repr(work()).encode())
-            status = 0
-        except BaseException:
-            traceback.print_exc()
-        finally:
-            os._exit(status)
-    os.close(write)
-    said = b"".join(iter(lambda: os.read(read, 65536), b""))
-    os.close(read)
-    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0, said
-    return eval(said)
 
 version = sys.argv[4]
 client, server = child_contexts.client(version=version), child_contexts.server()
