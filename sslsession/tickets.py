@@ -258,9 +258,9 @@ class TicketKeyRing:
 
         ``issued`` tickets; ``opened``: tickets that a key of the ring made, though they may be too old, or made under
         other settings; ``renewed``: of those, the ones whose client is given another if it resumes (in TLS 1.3 all, in
-        TLS 1.2 those of a retired key); ``unknown``: of no key; ``expired``:
-        of a dead one, until the ring forgets it; ``errors`` of the store or the file; and as of now the ``keys``. What
-        resumed is ``ServerSessionCache.stats()["resumed"]``.
+        TLS 1.2 those of a retired key); ``unknown``: of no key; ``expired``: of a dead one, until the ring forgets it;
+        ``errors`` of the store or the file; and as of now the ``keys``. What resumed is
+        ``ServerSessionCache.stats()["resumed"]``.
         """
         counts = _ring_of_c.counts(self._native)
         return {**counts, "errors": self._source.errors, "keys": _ring_of_c.size(self._native)}

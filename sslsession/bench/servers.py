@@ -54,7 +54,7 @@ def measure_servers(
             title = f"server, TLS {version}: {kind}, of OpenSSL's own"
             yield Cost(f"server_{kind}_{version}", title, _ratio(version, equip, rounds, handshakes), "x")
         if redis is not None:
-            title = f"server, TLS {version}: cache on Redis, beyond its round trips"
+            title = f"server, TLS {version}: Redis, beyond round trips"
             yield Cost(
                 f"server_redis_{version}", title, _beyond(version, redis, rounds, handshakes) * 1e6, "us"
             )

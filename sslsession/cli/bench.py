@@ -36,7 +36,7 @@ from sslsession.cli._terminal import json_option, out, say_json
     show_default=True,
     help="Handshakes of a variant before the next one's turn.",
 )
-@click.option("--redis", metavar="URL", help="Measure this Redis too, against a bare round trip.")
+@click.option("--redis", metavar="URL", help="Measure this Redis too, against bare round trips.")
 @click.option(
     "--entries",
     type=click.IntRange(1000),
@@ -58,7 +58,7 @@ def bench(
     versions = [version] if version is not None else list(VERSIONS)
     with _progress(len(versions) * rounds) as step:
         result = run(versions, rounds=rounds, handshakes=handshakes, step=step)
-    costs = [*measure_costs(redis, entries), *measure_servers(versions, rounds, handshakes)]
+    costs = [*measure_costs(redis, entries), *measure_servers(versions, rounds, handshakes, redis)]
     if as_json:
         say_json(report.to_plain(result, costs))
     else:
