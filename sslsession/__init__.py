@@ -28,6 +28,14 @@ if TYPE_CHECKING:
     from sslsession import stores
     from sslsession.client import ClientSessionCache
     from sslsession.context import SSLContext, create_default_context, extract_from_ssl, inject_into_ssl
+    from sslsession.early_data import (
+        EarlyData,
+        early_data_status,
+        read_early_data,
+        send_replayable,
+        wait_for_handshake,
+        write_early_data,
+    )
     from sslsession.server import ServerSessionCache
     from sslsession.stores import (
         EncryptedStore as EncryptedStore,
@@ -45,6 +53,7 @@ __all__ = [
     "CertData",
     "CipherSpec",
     "ClientSessionCache",
+    "EarlyData",
     "InsecureStoreError",
     "InvalidSession",
     "KeyFileError",
@@ -64,15 +73,20 @@ __all__ = [
     "UnsupportedError",
     "UnsupportedInterpreter",
     "create_default_context",
+    "early_data_status",
     "extract_from_ssl",
     "get_session",
     "inject_into_ssl",
+    "read_early_data",
     "renegotiate",
     "send_new_ticket",
+    "send_replayable",
     "set_session",
     "stores",
     "update_keys",
+    "wait_for_handshake",
     "why_not_resumed",
+    "write_early_data",
 ]
 
 LATER = {
@@ -82,6 +96,17 @@ LATER = {
     "ServerSessionCache": "server",
     "TicketKeyRing": "tickets",
     "create_default_context": "context",
+    **dict.fromkeys(
+        (
+            "EarlyData",
+            "early_data_status",
+            "read_early_data",
+            "send_replayable",
+            "wait_for_handshake",
+            "write_early_data",
+        ),
+        "early_data",
+    ),
     "extract_from_ssl": "context",
     "inject_into_ssl": "context",
     **dict.fromkeys(

@@ -15,7 +15,9 @@ from sslsession.errors import SessionError
 
 AUTHENTICATION_LIMIT = 7 * 24 * 3600
 """Seconds since the full handshake after which no renewal keeps a session alive."""
-COUNTS = ("resumed", "refused", "expired", "revoked", "cut", "dropped", "renewed")
+COUNTS = "resumed refused expired revoked cut dropped renewed early_data early_data_refused".split()
+NO_ANTI_REPLAY = 1 << 24
+"""Of OpenSSL's own, which knows this process's internal cache and nothing else (SSL_OP_NO_ANTI_REPLAY)."""
 _numbers = itertools.count(1)
 
 
@@ -27,11 +29,13 @@ def server_context(ctx: ssl.SSLContext) -> ssl.SSLContext:
     return context
 
 
-def make_rules(context_id: bytes = b"", limit: float = AUTHENTICATION_LIMIT, stores: bool = False) -> Any:
+def make_rules(
+    context_id: bytes = b"", limit: float = AUTHENTICATION_LIMIT, stores: bool = False, early: bool = False
+) -> Any:
     """An ``sslsession_server``; its number is ``number_of`` it."""
     settings = ffi.new("sslsession_server_settings *")
     settings.number = next(_numbers)
-    settings.stores = stores
+    settings.stores, settings.early = stores, early
     settings.authentication_limit = int(limit)
     settings.context_id = hashlib.sha256(context_id).digest()
     native = lib.sslsession_server_new(settings)
@@ -60,7 +64,9 @@ def join(context: ssl.SSLContext, user: User) -> Attachment:
 class Joined:
     """A context that a cache is attached to, and what it had before."""
 
-    def __init__(self, context: ssl.SSLContext, user: User, lifetime: int, tickets: int) -> None:
+    def __init__(
+        self, context: ssl.SSLContext, user: User, lifetime: int, tickets: int, early: int = 0
+    ) -> None:
         self.context = weakref.ref(context)
         self._user = user
         self._attachment: Attachment = join(context, user)
@@ -68,6 +74,16 @@ class Joined:
         self._before = lib.SSL_CTX_get_timeout(pointer), lib.SSL_CTX_get_num_tickets(pointer)
         lib.SSL_CTX_set_timeout(pointer, lifetime)
         lib.SSL_CTX_set_num_tickets(pointer, tickets)
+        self._before_early: tuple[int, int, bool] | None = None
+        if early:
+            self._before_early = (
+                lib.SSL_CTX_get_max_early_data(pointer),
+                lib.SSL_CTX_get_recv_max_early_data(pointer),
+                bool(context.options & NO_ANTI_REPLAY),
+            )
+            lib.SSL_CTX_set_max_early_data(pointer, early)
+            lib.SSL_CTX_set_recv_max_early_data(pointer, early)
+            context.options |= NO_ANTI_REPLAY
 
     def leave(self) -> None:
         """As it was."""
@@ -76,6 +92,12 @@ class Joined:
             pointer, (timeout, tickets) = _borrow.context_pointer(context), self._before
             lib.SSL_CTX_set_timeout(pointer, timeout)
             lib.SSL_CTX_set_num_tickets(pointer, tickets)
+            if self._before_early is not None:
+                most, received, no_anti_replay = self._before_early
+                lib.SSL_CTX_set_max_early_data(pointer, most)
+                lib.SSL_CTX_set_recv_max_early_data(pointer, received)
+                if not no_anti_replay:
+                    context.options &= ~NO_ANTI_REPLAY
         self._attachment.leave(self._user)
 
 

@@ -11,6 +11,7 @@ from typing import Any
 from sslsession import _borrow
 from sslsession._libssl import ffi, lib
 from sslsession.errors import InvalidSession, SessionError, SessionExpired, SessionMismatch
+from sslsession.policy import from_native
 from sslsession.resumption import FORCEABLE, TLS1_3, Candidate, Reason, expires_at, refusal
 from sslsession.session import Session
 
@@ -142,7 +143,7 @@ def _weigh_and_offer(
             lib.sslsession_set_reason(handle, reason)
             return reason, detail
         earned_until = 0
-    _offer(session, handle, earned_until)
+    _offer(session, handle, earned_until, bool(seen.same_settings) or _same_settings(session, handle))
     return None, ""
 
 
@@ -154,6 +155,16 @@ def _same_certificate(session: Session, handle: Any) -> bool:
     here = ffi.new("sslsession_policy *")
     lib.sslsession_read_policy(handle, here)
     return policy.certificate == (bytes(ffi.buffer(here.certificate)) if here.has_certificate else None)
+
+
+def _same_settings(session: Session, handle: Any) -> bool:
+    """Whether a session from bytes was made under this connection's settings; asked where early data is in question."""
+    policy = session.policy
+    if policy is None or session._native is not None or not session.max_early_data:
+        return False
+    here = ffi.new("sslsession_policy *")
+    lib.sslsession_read_policy(handle, here)
+    return policy.named(None, None) == from_native(here)
 
 
 def _verify_again(session: Session, handle: Any) -> tuple[Reason | None, str, int]:
@@ -186,12 +197,19 @@ def id_context() -> bytes:
     return session.id_context if session is not None else b""
 
 
-def _offer(session: Session, handle: Any, earned_until: int) -> None:
+def _offer(session: Session, handle: Any, earned_until: int, same_settings: bool) -> None:
     # OpenSSL's clients end a handshake that resumes a session of another id context, and ssl's differs from s_client's.
     context = id_context()
     single_use = session._version >= TLS1_3
     done = lib.sslsession_offer(
-        handle, session._pointer, context, len(context), single_use, session._chain(), earned_until
+        handle,
+        session._pointer,
+        context,
+        len(context),
+        single_use,
+        session._chain(),
+        earned_until,
+        same_settings,
     )
     if done < 0:
         raise MemoryError("OpenSSL could not copy the session")

@@ -1,0 +1,217 @@
+"""Early data: what a client sends with its ClientHello, a round trip before the handshake is done (RFC 8446 2.3).
+
+Whoever saw it on the wire can send it again, so only what is safe to do twice belongs there: never a payment, and of
+HTTP only what RFC 9110 9.2.1 calls safe. Nothing travels early unless it is asked for, on either side.
+"""
+
+from __future__ import annotations
+
+import enum
+import errno
+import os
+import selectors
+import ssl
+import time
+import weakref
+from typing import Any, Callable, Union
+
+from sslsession import _borrow
+from sslsession._libssl import ffi, lib
+from sslsession.errors import SessionError
+
+Data = Union[bytes, bytearray, memoryview]
+WANT_READ, WANT_WRITE, SYSCALL, CLOSED = 2, 3, 5, 6
+UNEXPECTED_EOF = 294
+READ_SIZE = 16384
+permitting: set[int] = set()
+"""By number, the client caches whose sessions may be used for early data."""
+
+
+class EarlyData(enum.IntEnum):
+    """What became of early data; ``str()`` is a sentence."""
+
+    NOT_SENT = 0
+    REJECTED = 1
+    ACCEPTED = 2
+
+    def __str__(self) -> str:
+        return SENTENCES[self]
+
+
+SENTENCES = {
+    EarlyData.NOT_SENT: "no early data was sent",
+    EarlyData.REJECTED: "early data was rejected, and has to be sent again",
+    EarlyData.ACCEPTED: "early data was accepted",
+}
+
+
+def early_data_status(conn: Any) -> EarlyData:
+    """What became of a connection's early data; on a client it is known when the handshake is done.
+
+    Source: SSL_get_early_data_status(3). Errors: as :func:`get_session`.
+    """
+    return EarlyData(lib.SSL_get_early_data_status(_borrow.borrow(conn).ssl))
+
+
+def write_early_data(conn: Any, data: Data) -> int:
+    """Sends data before the handshake is done; how many bytes, which is all of them or none.
+
+    On a client whose handshake has not begun (``do_handshake_on_connect=False``): with its ClientHello, if a session is
+    offered that allows so much, under this connection's very settings, name and ALPN; else nothing is sent, and 0 is
+    returned. A cache offers one only if it was made with ``early_data=True``. Then call ``do_handshake()``; where
+    :func:`early_data_status` is ``REJECTED`` after it, send the data again. :func:`send_replayable` does all of that.
+    On a server, after :func:`read_early_data`: to a client that has proved nothing yet.
+
+    A socket with a timeout waits so long. Source: SSL_write_early_data(3), RFC 8446 4.2.10. Errors:
+    :class:`SessionError` once the handshake went on; ``SSLWantReadError`` and ``SSLWantWriteError``, after which it is
+    called again with the same data; ``ssl.SSLError``, ``OSError``.
+    """
+    borrowed = _borrow.borrow(conn)
+    view = memoryview(data).cast("B")
+    state = _state_of(borrowed)
+    if not lib.SSL_is_server(borrowed.ssl) and not _may_send(borrowed, state, len(view)):
+        return 0
+    if not len(view):
+        return 0
+    size, buffer, state.waits = ffi.new("size_t *"), ffi.from_buffer(view), len(view)
+    _perform(borrowed.owner, lambda: lib.sslsession_early_write(borrowed.ssl, buffer, len(view), size))
+    state.sent, state.waits = state.sent + len(view), 0
+    return int(size[0])
+
+
+def _state_of(borrowed: _borrow.Borrowed) -> Any:
+    state = lib.sslsession_early_of(borrowed.ssl)
+    if state == ffi.NULL:
+        raise MemoryError("there is no memory left to follow the connection")
+    return state
+
+
+def _may_send(borrowed: _borrow.Borrowed, state: Any, size: int) -> bool:
+    if not state.begun:
+        if lib.sslsession_early_begin(borrowed.ssl) == lib.EARLY_TOO_LATE:
+            raise SessionError(
+                "the handshake began already: wrap the socket with do_handshake_on_connect=False, "
+                "call write_early_data, then do_handshake()"
+            )
+        if state.who and state.who not in permitting:
+            state.most = 0
+    if lib.SSL_is_init_finished(borrowed.ssl):
+        raise SessionError("the handshake is done: write() the data")
+    if state.waits and state.waits != size:
+        raise SessionError(f"a write of {state.waits} bytes is half done: call again with the same data")
+    return bool(state.waits) or state.sent + size <= state.most
+
+
+def send_replayable(conn: Any, data: Data) -> EarlyData:
+    """Sends a client's first request, which must be safe to do twice, and ends the handshake.
+
+    It travels with the ClientHello where that may be (:func:`write_early_data`), and after the handshake where it may
+    not, or where the server rejected it: it arrives, and what became of the early copy is returned. conn: a connection
+    whose handshake has not begun. A socket without a timeout of its own waits; elsewhere ``SSLWantReadError`` and
+    ``SSLWantWriteError`` say to call again, with the same data. Errors: as :func:`write_early_data`, and all that
+    ``do_handshake()`` raises.
+    """
+    borrowed = _borrow.borrow(conn)
+    owner = borrowed.owner
+    if lib.SSL_is_server(borrowed.ssl):
+        raise SessionError(
+            "a server's first words are no request: use write_early_data, or wait for the handshake"
+        )
+    if lib.SSL_in_before(borrowed.ssl) or _state_of(borrowed).waits:
+        write_early_data(conn, data)
+    owner.do_handshake()
+    status = early_data_status(conn)
+    if status is not EarlyData.ACCEPTED:
+        owner.sendall(data) if isinstance(owner, ssl.SSLSocket) else owner.write(data)
+    return status
+
+
+def read_early_data(conn: Any, size: int = READ_SIZE) -> bytes:
+    """What a client sent early, on a server whose handshake has not begun or goes on; at most ``size`` bytes of it.
+
+    ``b""``: there is no more, or there was none, or it is not accepted; then call ``do_handshake()``. Early data is
+    accepted only by who calls this, on contexts of a ``ServerSessionCache(max_early_data=...)``. Act on it only if it
+    is safe to do twice, or after :func:`wait_for_handshake`.
+
+    A socket with a timeout waits so long. Source: SSL_read_early_data(3). Errors: ``ValueError``; :class:`SessionError`
+    on a client, or after the handshake; ``SSLWantReadError``, ``SSLWantWriteError``: call it again; ``ssl.SSLError``,
+    ``OSError``.
+    """
+    if size < 1:
+        raise ValueError(f"size is 1 or more, not {size!r}")
+    borrowed = _borrow.borrow(conn)
+    if not lib.SSL_is_server(borrowed.ssl):
+        raise SessionError("read_early_data is for servers; a client's answer comes with read()")
+    state = _state_of(borrowed)
+    if state.ended or lib.SSL_is_init_finished(borrowed.ssl):
+        return b""
+    buffer, length = ffi.new("unsigned char[]", size), ffi.new("size_t *")
+    if _perform(borrowed.owner, lambda: lib.sslsession_early_read(borrowed.ssl, buffer, size, length)):
+        return bytes(ffi.buffer(buffer, length[0]))
+    state.ended = 1
+    return b""
+
+
+def wait_for_handshake(conn: Any) -> bytes:
+    """Ends the handshake, for a handler that must not act on what may be a replay; early data not read before.
+
+    Once it is done, the client has proved to be there, and early data is its own. On what does not block:
+    ``SSLWantReadError``, ``SSLWantWriteError``: call it again. Errors: as ``do_handshake()`` and
+    :func:`read_early_data`.
+    """
+    borrowed = _borrow.borrow(conn)
+    rest = _rests.setdefault(borrowed.owner, bytearray())
+    while lib.SSL_is_server(borrowed.ssl):
+        more = read_early_data(conn)
+        if not more:
+            break
+        rest += more
+    borrowed.owner.do_handshake()
+    return bytes(_rests.pop(borrowed.owner, b""))
+
+
+_rests: weakref.WeakKeyDictionary[Any, bytearray] = weakref.WeakKeyDictionary()
+
+
+def _perform(owner: Any, call: Callable[[], int]) -> bool:
+    """Calls until it is done, for as long as the socket's timeout has it; False where there is no more to read."""
+    timeout = owner.gettimeout() if isinstance(owner, ssl.SSLSocket) else 0.0
+    ends = None if timeout is None else time.monotonic() + timeout
+    while True:
+        code = call()
+        if code in (0, lib.EARLY_ENDED):
+            return bool(code == 0)
+        if code not in (WANT_READ, WANT_WRITE):
+            raise _error(code)
+        if timeout == 0:
+            kind = ssl.SSLWantReadError if code == WANT_READ else ssl.SSLWantWriteError
+            raise kind(code, "The operation did not complete")
+        _await(owner, code, ends)
+
+
+def _await(owner: Any, code: int, ends: float | None) -> None:
+    event = selectors.EVENT_READ if code == WANT_READ else selectors.EVENT_WRITE
+    with selectors.DefaultSelector() as selector:
+        selector.register(owner.fileno(), event)
+        if not selector.select(None if ends is None else max(0.0, ends - time.monotonic())):
+            raise TimeoutError(f"The {'read' if code == WANT_READ else 'write'} operation timed out")
+
+
+def _error(code: int) -> Exception:
+    number = ffi.errno
+    queued = lib.ERR_get_error()
+    lib.ERR_clear_error()
+    if code == CLOSED:
+        return ssl.SSLZeroReturnError(CLOSED, "TLS/SSL connection has been closed (EOF)")
+    if queued & 0x7FFFFF == UNEXPECTED_EOF or (code == SYSCALL and not queued and not number):
+        return ssl.SSLEOFError(8, "EOF occurred in violation of protocol")
+    if code == SYSCALL and not queued:
+        return (
+            OSError(number, os.strerror(number))
+            if number != errno.EPIPE
+            else BrokenPipeError(number, os.strerror(number))
+        )
+    text = ffi.string(lib.ERR_reason_error_string(queued)).decode() if queued else "unknown error"
+    error = ssl.SSLError(code, f"[SSL: {text.upper().replace(' ', '_')}] {text}")
+    error.library, error.reason = "SSL", text.upper().replace(" ", "_")
+    return error
