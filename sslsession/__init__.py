@@ -45,6 +45,7 @@ if TYPE_CHECKING:
         SQLiteStore as SQLiteStore,
         open_store as open_store,
     )
+    from sslsession.streams import create_connection, handshake_done, open_connection, start_server
     from sslsession.tickets import KeyInfo, TicketKeyRing
 
 __version__ = "0.1.0"
@@ -72,16 +73,20 @@ __all__ = [
     "TicketKeyRing",
     "UnsupportedError",
     "UnsupportedInterpreter",
+    "create_connection",
     "create_default_context",
     "early_data_status",
     "extract_from_ssl",
     "get_session",
+    "handshake_done",
     "inject_into_ssl",
+    "open_connection",
     "read_early_data",
     "renegotiate",
     "send_new_ticket",
     "send_replayable",
     "set_session",
+    "start_server",
     "stores",
     "update_keys",
     "wait_for_handshake",
@@ -95,7 +100,11 @@ LATER = {
     "SSLContext": "context",
     "ServerSessionCache": "server",
     "TicketKeyRing": "tickets",
+    "create_connection": "streams",
     "create_default_context": "context",
+    "handshake_done": "streams",
+    "open_connection": "streams",
+    "start_server": "streams",
     **dict.fromkeys(
         (
             "EarlyData",

@@ -10,10 +10,13 @@ from sslsession import _borrow
 from sslsession._libssl import lib
 from sslsession.early_data import Data, read_early_data, send_replayable, write_early_data
 
-_Base = ssl.SSLObject if TYPE_CHECKING else object
+if TYPE_CHECKING:
+    from ssl import SSLObject as Base
+else:
+    Base = object
 
 
-class Requesting(_Base):
+class Requesting(Base):
     """A client whose first request is part of its handshake; whoever steps that sends it, and again if need be."""
 
     _request: Data | None = None
@@ -31,7 +34,7 @@ class Requesting(_Base):
             raise
 
 
-class Hasty(_Base):
+class Hasty(Base):
     """A server whose handshake counts as done as soon as there is early data: it is read, and answered, as any other.
 
     The rest of the handshake happens while it reads. Before that the client's certificate is not told.
@@ -90,8 +93,8 @@ class Hasty(_Base):
         super().unwrap()
 
 
-@functools.lru_cache(maxsize=None)
-def _kind(mixin: type, own: type) -> type:
+@functools.cache
+def _kind(mixin: Any, own: Any) -> Any:
     return type(own.__name__, (mixin, own), {"__module__": own.__module__})
 
 

@@ -69,7 +69,7 @@ async def start_server(
         raise TypeError(f"ssl is an SSLContext, not {type(ssl).__name__}")
     return await asyncio.start_server(
         client_connected_cb, host, port, ssl=EarlyContext(ssl, None), **settings
-    )  # type: ignore[arg-type]
+    )
 
 
 async def handshake_done(conn: Any) -> None:
