@@ -107,7 +107,8 @@ class EarlyContext:
     def wrap_bio(self, *arguments: Any, **settings: Any) -> Any:
         """As ssl's own."""
         made: Any = self._context.wrap_bio(*arguments, **settings)
-        made.__class__ = _kind(Hasty if self._request is None else Requesting, type(made))
+        kind: Any = Hasty if self._request is None else Requesting
+        made.__class__ = _kind(kind, type(made))
         if self._request is not None:
             made._request = self._request
         return made
