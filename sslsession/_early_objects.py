@@ -108,7 +108,8 @@ class EarlyContext:
         """As ssl's own."""
         made: Any = self._context.wrap_bio(*arguments, **settings)
         kind: Any = Hasty if self._request is None else Requesting
-        made.__class__ = _kind(kind, type(made))
+        own: Any = type(made)
+        made.__class__ = _kind(kind, own)
         if self._request is not None:
             made._request = self._request
         return made
