@@ -77,7 +77,8 @@ static int early_objection(SSL *ssl, struct connection *connection) {
     then = SSL_SESSION_get0_hostname(session);
     if (then != NULL && (now == NULL || strcmp(then, now) != 0))
         return EARLY_OTHER_NAME;
-    if (!connection->same_settings)
+    /* What ssl's own `session` set after ours is not what same_settings was said of. */
+    if (!connection->same_settings || SSL_SESSION_get_ex_data(session, offer_index) != connection)
         return EARLY_OTHER_SETTINGS;
     SSL_SESSION_get0_alpn_selected(session, &protocol, &length);
     return length == 0 || context_offers(SSL_get_SSL_CTX(ssl), protocol, length) ? 0 : EARLY_OTHER_ALPN;
@@ -106,8 +107,12 @@ static int sslsession_early_begin(SSL *ssl) {
     return why;
 }
 
-/* 0, or what SSL_get_error says. */
+/* 0, or what SSL_get_error says; EARLY_ENDED where `conn.context` was set since the session was looked at. */
 static int sslsession_early_write(SSL *ssl, const void *data, size_t size, size_t *written) {
+    struct connection *connection = connection_of(ssl);
+    if (SSL_in_before(ssl) && connection != NULL
+        && connection->policy.context != sslsession_context_id(SSL_get_SSL_CTX(ssl)))
+        return EARLY_ENDED;
     ERR_clear_error();
     return SSL_write_early_data(ssl, data, size, written) ? 0 : SSL_get_error(ssl, 0);
 }

@@ -7,12 +7,12 @@ HTTP only what RFC 9110 9.2.1 calls safe. Nothing travels early unless it is ask
 from __future__ import annotations
 
 import enum
-import errno
 import os
 import selectors
 import ssl
 import time
 import weakref
+import zlib
 from typing import Any, Callable, Union
 
 from sslsession import _borrow
@@ -23,6 +23,9 @@ Data = Union[bytes, bytearray, memoryview]
 WANT_READ, WANT_WRITE, SYSCALL, CLOSED = 2, 3, 5, 6
 UNEXPECTED_EOF = 294
 READ_SIZE = 16384
+PIECE = 4000
+"""Bytes written at once where a socket may keep one waiting: OpenSSL counts early data again each time that a write is
+tried again, and ends the connection over too much. So much fits into its buffer, and only the flushing has to wait."""
 permitting: set[int] = set()
 """By number, the client caches whose sessions may be used for early data."""
 
@@ -62,21 +65,43 @@ def write_early_data(conn: Any, data: Data) -> int:
     :func:`early_data_status` is ``REJECTED`` after it, send the data again. :func:`send_replayable` does all of that.
     On a server, after :func:`read_early_data`: to a client that has proved nothing yet.
 
-    A socket with a timeout waits so long. Source: SSL_write_early_data(3), RFC 8446 4.2.10. Errors:
-    :class:`SessionError` once the handshake went on; ``SSLWantReadError`` and ``SSLWantWriteError``, after which it is
-    called again with the same data; ``ssl.SSLError``, ``OSError``.
+    A socket with a timeout waits so long, and then raises ``TimeoutError``. Source: SSL_write_early_data(3), RFC 8446
+    4.2.10. Errors: :class:`SessionError` once the handshake went on, and on a server that has not read;
+    ``SSLWantReadError``, ``SSLWantWriteError`` and ``TimeoutError``, after which it is called again with the same
+    data; ``ssl.SSLError``, ``OSError``.
     """
     borrowed = _borrow.borrow(conn)
     view = memoryview(data).cast("B")
     state = _state_of(borrowed)
-    if not lib.SSL_is_server(borrowed.ssl) and not _may_send(borrowed, state, len(view)):
+    owner, checksum = borrowed.owner, zlib.crc32(view)
+    before, done = _halves.get(owner, (checksum, 0)) if state.waits else (checksum, 0)
+    if state.waits and (state.waits, before) != (len(view), checksum):
+        raise SessionError(f"a write of {state.waits} bytes is half done: call again with the same data")
+    _check_time(borrowed, state)
+    if not len(view) or not _may_send(borrowed, state, len(view)):
         return 0
-    if not len(view):
-        return 0
-    size, buffer, state.waits = ffi.new("size_t *"), ffi.from_buffer(view), len(view)
-    _perform(borrowed.owner, lambda: lib.sslsession_early_write(borrowed.ssl, buffer, len(view), size))
+    written, buffer, state.waits = ffi.new("size_t *"), ffi.from_buffer(view), len(view)
+    piece, until = PIECE if isinstance(owner, ssl.SSLSocket) else len(view), _until(owner)
+    try:
+        while done < len(view):
+            at, size = buffer + done, min(piece, len(view) - done)
+            if not _perform(owner, _writing(borrowed.ssl, at, size, written), until):
+                state.waits = state.most = 0  # conn.context was set since the session was looked at
+                return 0
+            done += size
+    finally:
+        _halves[owner] = checksum, done
     state.sent, state.waits = state.sent + len(view), 0
-    return int(size[0])
+    return len(view)
+
+
+def _writing(handle: Any, at: Any, size: int, written: Any) -> Callable[[], int]:
+    return lambda: int(lib.sslsession_early_write(handle, at, size, written))
+
+
+_halves: weakref.WeakKeyDictionary[Any, tuple[int, int]] = weakref.WeakKeyDictionary()
+"""Of the data last written on a connection, a checksum, for OpenSSL sends what it was given first, whatever comes then;
+and how much of it is done."""
 
 
 def _state_of(borrowed: _borrow.Borrowed) -> Any:
@@ -86,20 +111,27 @@ def _state_of(borrowed: _borrow.Borrowed) -> Any:
     return state
 
 
-def _may_send(borrowed: _borrow.Borrowed, state: Any, size: int) -> bool:
-    if not state.begun:
-        if lib.sslsession_early_begin(borrowed.ssl) == lib.EARLY_TOO_LATE:
-            raise SessionError(
-                "the handshake began already: wrap the socket with do_handshake_on_connect=False, "
-                "call write_early_data, then do_handshake()"
-            )
-        if state.who and state.who not in permitting:
-            state.most = 0
+def _check_time(borrowed: _borrow.Borrowed, state: Any) -> None:
     if lib.SSL_is_init_finished(borrowed.ssl):
         raise SessionError("the handshake is done: write() the data")
-    if state.waits and state.waits != size:
-        raise SessionError(f"a write of {state.waits} bytes is half done: call again with the same data")
-    return bool(state.waits) or state.sent + size <= state.most
+    if lib.SSL_is_server(borrowed.ssl):
+        if not state.begun:
+            raise SessionError("a server reads before it writes: call read_early_data first")
+    elif not state.sent and not state.waits and not lib.SSL_in_before(borrowed.ssl):
+        raise SessionError(
+            "the handshake began already: wrap the socket with do_handshake_on_connect=False, "
+            "call write_early_data, then do_handshake()"
+        )
+
+
+def _may_send(borrowed: _borrow.Borrowed, state: Any, size: int) -> bool:
+    if state.waits or lib.SSL_is_server(borrowed.ssl):
+        return True
+    if not state.begun:
+        lib.sslsession_early_begin(borrowed.ssl)
+        if state.who and state.who not in permitting:
+            state.most = 0
+    return bool(state.sent + size <= state.most)
 
 
 def send_replayable(conn: Any, data: Data) -> EarlyData:
@@ -113,17 +145,31 @@ def send_replayable(conn: Any, data: Data) -> EarlyData:
     """
     borrowed = _borrow.borrow(conn)
     owner: Any = borrowed.owner
+    view = memoryview(data).cast("B")
+    request = len(view), zlib.crc32(view)
     if lib.SSL_is_server(borrowed.ssl):
         raise SessionError(
             "a server's first words are no request: use write_early_data, or wait for the handshake"
         )
+    if _requests.get(owner, request) != request:
+        raise SessionError("another request is half sent: call again with the same data")
+    if owner not in _requests and not lib.SSL_in_before(borrowed.ssl):
+        raise SessionError(
+            "the handshake began already: wrap the socket with do_handshake_on_connect=False, or write() the data"
+        )
+    _requests[owner] = request
     if lib.SSL_in_before(borrowed.ssl) or _state_of(borrowed).waits:
-        write_early_data(conn, data)
+        write_early_data(conn, view)
     owner.do_handshake()
     status = early_data_status(conn)
-    if status is not EarlyData.ACCEPTED:
-        owner.sendall(data) if isinstance(owner, ssl.SSLSocket) else owner.write(data)
+    if status is not EarlyData.ACCEPTED and len(view):
+        owner.sendall(view) if isinstance(owner, ssl.SSLSocket) else owner.write(view)
+    _requests.pop(owner, None)
     return status
+
+
+_requests: weakref.WeakKeyDictionary[Any, tuple[int, int]] = weakref.WeakKeyDictionary()
+"""Of a connection whose request is under way, its size and checksum: any other would be taken for sent."""
 
 
 def read_early_data(conn: Any, size: int = READ_SIZE) -> bytes:
@@ -133,9 +179,9 @@ def read_early_data(conn: Any, size: int = READ_SIZE) -> bytes:
     accepted only by who calls this, on contexts of a ``ServerSessionCache(max_early_data=...)``. Act on it only if it
     is safe to do twice, or after :func:`wait_for_handshake`.
 
-    A socket with a timeout waits so long. Source: SSL_read_early_data(3). Errors: ``ValueError``; :class:`SessionError`
-    on a client, or after the handshake; ``SSLWantReadError``, ``SSLWantWriteError``: call it again; ``ssl.SSLError``,
-    ``OSError``.
+    A socket with a timeout waits so long, and then raises ``TimeoutError``. Source: SSL_read_early_data(3). Errors:
+    ``ValueError``; :class:`SessionError` on a client, or where ``do_handshake()`` was called first;
+    ``SSLWantReadError``, ``SSLWantWriteError``, ``TimeoutError``: call it again; ``ssl.SSLError``, ``OSError``.
     """
     if size < 1:
         raise ValueError(f"size is 1 or more, not {size!r}")
@@ -145,8 +191,15 @@ def read_early_data(conn: Any, size: int = READ_SIZE) -> bytes:
     state = _state_of(borrowed)
     if state.ended or lib.SSL_is_init_finished(borrowed.ssl):
         return b""
+    if not state.begun and not lib.SSL_in_before(borrowed.ssl):
+        raise SessionError("the handshake began already: call read_early_data, and do_handshake() after it")
+    state.begun, size = 1, min(size, READ_SIZE)
     buffer, length = ffi.new("unsigned char[]", size), ffi.new("size_t *")
-    if _perform(borrowed.owner, lambda: lib.sslsession_early_read(borrowed.ssl, buffer, size, length)):
+    if _perform(
+        borrowed.owner,
+        lambda: int(lib.sslsession_early_read(borrowed.ssl, buffer, size, length)),
+        _until(borrowed.owner),
+    ):
         return bytes(ffi.buffer(buffer, length[0]))
     state.ended = 1
     return b""
@@ -162,7 +215,8 @@ def wait_for_handshake(conn: Any) -> bytes:
     borrowed = _borrow.borrow(conn)
     owner: Any = borrowed.owner
     rest = _rests.setdefault(owner, bytearray())
-    while lib.SSL_is_server(borrowed.ssl):
+    reads = lib.SSL_is_server(borrowed.ssl) and (_state_of(borrowed).begun or lib.SSL_in_before(borrowed.ssl))
+    while reads:
         more = read_early_data(conn)
         if not more:
             break
@@ -174,27 +228,31 @@ def wait_for_handshake(conn: Any) -> bytes:
 _rests: weakref.WeakKeyDictionary[Any, bytearray] = weakref.WeakKeyDictionary()
 
 
-def _perform(owner: Any, call: Callable[[], int]) -> bool:
-    """Calls until it is done, for as long as the socket's timeout has it; False where there is no more to read."""
+def _until(owner: Any) -> float | None:
+    """Until when (of a clock that never goes back) a call waits: 0 not at all, None for ever."""
     timeout = owner.gettimeout() if isinstance(owner, ssl.SSLSocket) else 0.0
-    ends = None if timeout is None else time.monotonic() + timeout
+    return time.monotonic() + timeout if timeout else timeout
+
+
+def _perform(owner: Any, call: Callable[[], int], until: float | None) -> bool:
+    """Calls until it is done, for as long as the socket's timeout has it; False where there is no more to do."""
     while True:
         code = call()
         if code in (0, lib.EARLY_ENDED):
             return bool(code == 0)
         if code not in (WANT_READ, WANT_WRITE):
             raise _error(code)
-        if timeout == 0:
+        if until == 0:
             kind = ssl.SSLWantReadError if code == WANT_READ else ssl.SSLWantWriteError
             raise kind(code, "The operation did not complete")
-        _await(owner, code, ends)
+        _await(owner, code, until)
 
 
-def _await(owner: Any, code: int, ends: float | None) -> None:
+def _await(owner: Any, code: int, until: float | None) -> None:
     event = selectors.EVENT_READ if code == WANT_READ else selectors.EVENT_WRITE
     with selectors.DefaultSelector() as selector:
         selector.register(owner.fileno(), event)
-        if not selector.select(None if ends is None else max(0.0, ends - time.monotonic())):
+        if not selector.select(None if until is None else max(0.0, until - time.monotonic())):
             raise TimeoutError(f"The {'read' if code == WANT_READ else 'write'} operation timed out")
 
 
@@ -207,11 +265,7 @@ def _error(code: int) -> Exception:
     if queued & 0x7FFFFF == UNEXPECTED_EOF or (code == SYSCALL and not queued and not number):
         return ssl.SSLEOFError(8, "EOF occurred in violation of protocol")
     if code == SYSCALL and not queued:
-        return (
-            OSError(number, os.strerror(number))
-            if number != errno.EPIPE
-            else BrokenPipeError(number, os.strerror(number))
-        )
+        return OSError(number, os.strerror(number))
     text = ffi.string(lib.ERR_reason_error_string(queued)).decode() if queued else "unknown error"
     error = ssl.SSLError(code, f"[SSL: {text.upper().replace(' ', '_')}] {text}")
     error.library, error.reason = "SSL", text.upper().replace(" ", "_")
