@@ -1,0 +1,421 @@
+"""When a client sends early data: only where it was allowed, and under the very settings of the session.
+
+OpenSSL itself looks at no settings, and over a name or an ALPN that differs it ends the connection: none may.
+"""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Callable
+
+import pytest
+
+import sslsession
+from helpers.certs import Authority, Identity
+from helpers.child_contexts import arguments
+from helpers.children import run_python
+from helpers.clients import Home
+from helpers.early import ACCEPTED, MOST, NOT_SENT, PYTHONPATH, REJECTED, REQUEST, Site, meet, speak
+from helpers.memory import Pair
+from helpers.peers import client_context, server_context
+from helpers.servers import STATEFUL, TICKETS13, Way, params
+from helpers.sessions import offering, session_of, with_integer
+from sslsession import ClientSessionCache, Session, early_data_status, write_early_data
+from sslsession.stores import MemoryStore
+
+pytestmark = pytest.mark.binding
+
+MAX_EARLY_DATA_TAG = 15
+
+
+@pytest.fixture
+def site(ca: Authority, server_identity: Identity) -> Iterator[Site]:
+    site = Site(ca, server_identity)
+    yield site
+    site.close()
+
+
+def earned(client: ssl.SSLContext, server: ssl.SSLContext, name: str | None = "localhost") -> Session:
+    pair = Pair(client, server, name)
+    meet(pair)
+    pair.exchange()
+    session = session_of(pair.client)
+    assert session.max_early_data == MOST
+    pair.close()
+    return session
+
+
+class TestOffByDefault:
+    @pytest.mark.parametrize("store", [False, True])
+    def test_a_cache_that_was_not_asked(self, site: Site, ca: Authority, store: bool) -> None:
+        home, client = Home(MemoryStore() if store else None), client_context(ca, version="1.3")
+        home.attach(client)
+        told = [site.speak(client=client) for _ in range(3)]
+        assert [each.status for each in told] == [NOT_SENT] * 3
+        assert [each.reused for each in told] == [False, True, True]
+        home.close()
+
+    @pytest.mark.parametrize("permits_last", [False, True])
+    def test_two_caches_on_a_context(self, site: Site, ca: Authority, permits_last: bool) -> None:
+        """The last to join has the tickets, and so its word counts."""
+        client = client_context(ca, version="1.3")
+        caches = [
+            ClientSessionCache(early_data=not permits_last),
+            ClientSessionCache(early_data=permits_last),
+        ]
+        for cache in caches:
+            cache.attach(client)
+        told = [site.speak(client=client) for _ in range(3)]
+        assert [each.reused for each in told] == [False, True, True]
+        assert told[2].status is (ACCEPTED if permits_last else NOT_SENT)
+        for cache in caches:
+            cache.close()
+
+    def test_one_cache_allows_nothing_for_another(self, site: Site, ca: Authority) -> None:
+        """Contexts of the same policy, caches of one store: each uses what it was allowed."""
+        store = MemoryStore()
+        for early in (False, True, False, True):
+            client, home = client_context(ca, version="1.3"), Home(store, early_data=early)
+            home.attach(client)
+            home.visit(client, site.server)
+            assert site.speak(client=client).status is (ACCEPTED if early else NOT_SENT)
+            home.close()
+
+    def test_a_cache_that_is_gone_allows_nothing(self, ca: Authority, site: Site) -> None:
+        """Its number is nobody else's."""
+        client = client_context(ca, version="1.3")
+        cache = ClientSessionCache(early_data=True)
+        cache.attach(client)
+        site.speak(client=client)
+        cache.close()
+        assert site.speak(client=client).status is NOT_SENT
+
+    def test_a_server_that_allows_none(self, ca: Authority, server: ssl.SSLContext) -> None:
+        home, client = Home(early_data=True), client_context(ca, version="1.3")
+        home.attach(client)
+        assert [speak(client, server).status for _ in range(3)] == [NOT_SENT] * 3
+        home.close()
+
+    def test_who_has_no_session(self, site: Site, ca: Authority) -> None:
+        told = site.speak(client=client_context(ca, version="1.3"))
+        assert told.status is NOT_SENT
+        assert not told.reused
+
+    def test_whoever_sets_a_session_himself_allows_it(self, site: Site, ca: Authority) -> None:
+        client = client_context(ca, version="1.3")
+        session = earned(client, site.server)
+        assert site.speak(client=client, prepare=offering(session)).status is ACCEPTED
+
+    def test_ssl_s_own_session_is_of_unknown_settings(self, site: Site, ca: Authority) -> None:
+        client = client_context(ca, version="1.3")
+        pair = Pair(client, site.server)
+        meet(pair)
+        pair.exchange()
+        session = pair.client.session
+        told = site.speak(client=client, session=session)
+        assert told.reused
+        assert told.status is NOT_SENT
+
+    def test_also_where_it_is_set_after_another(self, site: Site, ca: Authority) -> None:
+        """What is known of the one says nothing of the other."""
+        client = client_context(ca, version="1.3")
+        pair = Pair(client, site.server)
+        meet(pair)
+        pair.exchange()
+        other, mine = pair.client.session, earned(client, site.server)
+
+        def prepare(conn: Any) -> None:
+            sslsession.set_session(conn, mine)
+            conn.session = other
+
+        told = site.speak(client=client, prepare=prepare)
+        assert told.reused
+        assert told.status is NOT_SENT
+
+
+class TestNames:
+    @pytest.mark.parametrize("acknowledged", [True, False])
+    @pytest.mark.parametrize("name", ["LOCALHOST", "LocalHost"])
+    def test_in_another_case(self, site: Site, name: str, acknowledged: bool) -> None:
+        """It is the same peer; but OpenSSL ends the handshake over another spelling, where it remembers the name."""
+        if acknowledged:
+            site.server.sni_callback = lambda *_: None
+            assert not site.speak(name="a.example").reused
+        first, second = ("A.EXAMPLE", "a.Example") if acknowledged else (name, name.lower())
+        told = site.speak(name=first)
+        assert told.reused
+        assert told.status is (NOT_SENT if acknowledged else ACCEPTED)
+        assert site.speak(name=second).reused
+
+    def test_of_another_peer(self, site: Site) -> None:
+        told = site.speak(name="a.example")
+        assert not told.reused
+        assert told.status is NOT_SENT
+
+    @pytest.mark.parametrize(
+        "acknowledged",
+        [
+            True,
+            pytest.param(
+                False, marks=pytest.mark.xfail(reason="what was forced counts as the same settings")
+            ),
+        ],
+    )
+    def test_of_another_peer_by_force(self, ca: Authority, site: Site, acknowledged: bool) -> None:
+        """Where the server does not acknowledge names, OpenSSL does not remember them, and would see no difference."""
+        client = client_context(ca, version="1.3")
+        if acknowledged:
+            site.server.sni_callback = lambda *_: None
+        session = earned(client, site.server)
+        told = site.speak(name="a.example", client=client, prepare=offering(session, force=True))
+        assert told.status is NOT_SENT
+
+    def test_addresses(self, ca: Authority, server_identity: Identity) -> None:
+        """They are no SNI."""
+        site = Site(ca, server_identity, name="127.0.0.1")
+        assert site.speak().status is ACCEPTED
+        site.close()
+
+
+class TestALPN:
+    @pytest.fixture
+    def site(self, ca: Authority, server_identity: Identity) -> Iterator[Site]:
+        client = client_context(ca, version="1.3", alpn=["h2", "http/1.1"])
+        site = Site(ca, server_identity, client=client, server=server_context(server_identity, alpn=["h2"]))
+        yield site
+        site.close()
+
+    def test_the_same(self, site: Site) -> None:
+        for _ in range(3):
+            assert site.speak().status is ACCEPTED
+
+    @pytest.mark.parametrize("protocols", [["http/1.1"], ["http/1.1", "h2"], ["h2"], []])
+    def test_changed_meanwhile(self, site: Site, protocols: list[str]) -> None:
+        site.client.set_alpn_protocols(protocols)
+        for status in (NOT_SENT, ACCEPTED):
+            told = site.speak()
+            assert told.status is status
+
+    def test_set_before_the_cache_is_attached(self, ca: Authority, server_identity: Identity) -> None:
+        server = server_context(server_identity, alpn=["h2"])
+        client = client_context(ca, version="1.3")
+        site = Site(ca, server_identity, client=client, server=server)
+        client.set_alpn_protocols(["h2"])
+        for status in (NOT_SENT, ACCEPTED, ACCEPTED):
+            assert site.speak().status is status
+        site.close()
+
+    def test_another_context_offers_something_else(self, site: Site, ca: Authority) -> None:
+        """What a context offers no function tells."""
+        session = earned(site.client, site.server)
+        for protocols, status in ((["h2", "http/1.1"], NOT_SENT), (["http/1.1"], NOT_SENT), ([], NOT_SENT)):
+            other = client_context(ca, version="1.3", alpn=protocols)
+            copy = Session.from_bytes(session.to_bytes())
+            told = site.speak(client=other, prepare=offering(copy))
+            assert told.status is status or told.status is ACCEPTED
+            assert told.status is NOT_SENT or "h2" in protocols
+            session = earned(site.client, site.server)
+
+    def test_the_server_chooses_another_one(self, site: Site) -> None:
+        site.server.set_alpn_protocols(["http/1.1"])
+        told = site.speak()
+        assert told.reused
+        assert told.status is REJECTED
+
+    def test_the_server_chooses_none(self, site: Site) -> None:
+        site.server.set_alpn_protocols([])
+        assert site.speak().status is REJECTED
+
+
+CHANGES: dict[str, Callable[[ssl.SSLContext, Identity], object]] = {
+    "options": lambda ctx, identity: setattr(ctx, "options", ctx.options | ssl.OP_NO_COMPRESSION),
+    "verify_mode": lambda ctx, identity: (
+        setattr(ctx, "check_hostname", False),
+        setattr(ctx, "verify_mode", ssl.CERT_NONE),
+    ),
+    "check_hostname": lambda ctx, identity: setattr(ctx, "check_hostname", False),
+    "verify_flags": lambda ctx, identity: setattr(
+        ctx, "verify_flags", ctx.verify_flags ^ ssl.VERIFY_X509_STRICT
+    ),
+    "minimum_version": lambda ctx, identity: setattr(ctx, "minimum_version", ssl.TLSVersion.TLSv1_2),
+    "ciphers": lambda ctx, identity: ctx.set_ciphers("ECDHE-RSA-AES128-GCM-SHA256:ECDHE+AESGCM"),
+    "client certificate": lambda ctx, identity: identity.load(ctx),
+    "trust": lambda ctx, identity: ctx.load_verify_locations(cadata=identity.chain[0]),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_settings_that_changed(site: Site, client_identity: Identity, change: str) -> None:
+    """The connection goes on; and the next one, whose session is of the new settings, has early data again."""
+    if change == "options" and site.client.options & ssl.OP_NO_COMPRESSION:
+        site.client.options &= ~ssl.OP_NO_COMPRESSION
+    else:
+        CHANGES[change](site.client, client_identity)
+    assert site.speak().status is NOT_SENT
+    assert site.speak().status is ACCEPTED
+
+
+def test_suites_that_changed(site: Site, openssl_version: tuple[int, int, int]) -> None:
+    """The server would choose another one, and OpenSSL's rejects early data then."""
+    if not hasattr(site.client, "set_ciphersuites"):
+        pytest.skip("this Python cannot choose suites of TLS 1.3")
+    site.client.set_ciphersuites("TLS_CHACHA20_POLY1305_SHA256")
+    assert site.speak().status is NOT_SENT
+
+
+class TestSessionsFromElsewhere:
+    @pytest.mark.parametrize("same", [True, False])
+    def test_from_bytes(self, site: Site, ca: Authority, same: bool) -> None:
+        data = earned(client_context(ca, version="1.3"), site.server).to_bytes()
+        other = client_context(ca, version="1.3" if same else None)
+        told = site.speak(client=other, prepare=offering(Session.from_bytes(data)))
+        assert told.reused
+        assert told.status is (ACCEPTED if same else NOT_SENT)
+
+    def test_from_der_nothing_is_known_of_its_settings(self, site: Site, ca: Authority) -> None:
+        client = client_context(ca, version="1.3")
+        der = earned(client, site.server).to_der()
+        told = site.speak(client=client, prepare=offering(Session.from_der(der), force=True))
+        assert told.reused
+        assert told.status is NOT_SENT
+
+    def test_added_to_a_cache(self, site: Site, ca: Authority) -> None:
+        data = earned(client_context(ca, version="1.3"), site.server).to_bytes()
+        home, client = Home(early_data=True), client_context(ca, version="1.3")
+        home.attach(client)
+        home.cache.add(Session.from_bytes(data), "localhost")
+        assert site.speak(client=client).status is ACCEPTED
+        home.close()
+
+    def test_out_of_a_store(self, site: Site, ca: Authority) -> None:
+        home, client = Home(MemoryStore(), early_data=True), client_context(ca, version="1.3")
+        home.visit(client, site.server)
+        home.restart()
+        assert site.speak(client=client).status is ACCEPTED
+        home.restart()
+        client.set_alpn_protocols(["h2"])
+        assert site.speak(client=client).status is NOT_SENT
+        home.close()
+
+    def test_out_of_another_process(
+        self, site: Site, ca: Authority, server_identity: Identity, tmp_path: Path
+    ) -> None:
+        """The child offers a ticket that this process earned, and hands its flight over."""
+        path = tmp_path / "own" / "s.db"
+        home, client = Home(f"sqlite://{path}", early_data=True), client_context(ca, version="1.3")
+        home.visit(client, site.server)
+        home.close()
+        done = run_python(
+            """
+            import ssl, sys
+            import sslsession
+            from helpers import child_contexts
+
+            client = child_contexts.client(version="1.3")
+            cache = sslsession.ClientSessionCache("sqlite://" + sys.argv[4], early_data=True)
+            cache.attach(client)
+            out = ssl.MemoryBIO()
+            conn = client.wrap_bio(ssl.MemoryBIO(), out, server_hostname="localhost")
+            assert sslsession.write_early_data(conn, b"from a child") == 12
+            print(out.read().hex())
+            """,
+            args=[*arguments(ca, server_identity), path],
+            env={"PYTHONPATH": PYTHONPATH},
+        )
+        from helpers.early import replay
+
+        assert replay(bytes.fromhex(done.stdout), site.server) == b"from a child"
+
+
+class TestTickets:
+    def test_each_is_offered_once(self, site: Site, ca: Authority) -> None:
+        """Also where nothing was sent early, or nothing was sent at all."""
+        client = client_context(ca, version="1.3")
+        session = earned(client, site.server)
+        pair = Pair(client, site.server, prepare=offering(session))
+        write_early_data(pair.client, REQUEST)
+        pair.drop()
+        for again in (session, Session.from_bytes(session.to_bytes())):
+            with pytest.raises(sslsession.SessionExpired):
+                sslsession.set_session(Pair(client, site.server).client, again)
+
+    @pytest.mark.xfail(reason="OpenSSL says that the handshake is done as it pauses for early data")
+    def test_its_siblings_are_kept(self, ca: Authority, server_identity: Identity) -> None:
+        site = Site(ca, server_identity, tickets=4)
+        held = site.home.cache.stats()["sessions"]
+        pair = Pair(site.client, site.server)
+        write_early_data(pair.client, REQUEST)
+        assert site.home.cache.stats()["sessions"] == held - 1
+        meet(pair)
+        told = site.home.cache.stats()
+        assert (told["offered"], told["resumed"], told["declined"]) == (1, 1, 0)
+        site.close()
+
+    def test_a_session_that_lies(self, site: Site, ca: Authority) -> None:
+        """It says that more is allowed than its server said: too much is the server's to see."""
+        client = client_context(ca, version="1.3")
+        session = Session.from_der(
+            with_integer(earned(client, site.server).to_der(), MAX_EARLY_DATA_TAG, 100 * MOST)
+        )
+        assert session.max_early_data == 100 * MOST
+        told = site.speak(b"x" * 3 * MOST, client=client, prepare=offering(session, force=True))
+        assert told.status is NOT_SENT, "of its settings nothing is known"
+
+
+@pytest.mark.parametrize("way", params(STATEFUL, TICKETS13))
+def test_a_context_set_after_early_data_was_asked_for(
+    ca: Authority, other_ca: Authority, server_identity: Identity, way: Way
+) -> None:
+    """Nothing of the one's goes out under the other."""
+    site = Site(ca, server_identity, way)
+    other = client_context(other_ca, version="1.3")
+    pair = Pair(site.client, site.server)
+    assert write_early_data(pair.client, b"") == 0
+    pair.client.context = other
+    assert write_early_data(pair.client, REQUEST) == 0
+    with pytest.raises(ssl.SSLCertVerificationError):
+        meet(pair)
+    site.close()
+
+
+@pytest.mark.xfail(reason="a connection that was asked for early data looks at its context no more")
+def test_a_context_set_after_early_data_was_refused(
+    ca: Authority, other_ca: Authority, server_identity: Identity
+) -> None:
+    """The other one does not trust this server, and a session of the first would resume there."""
+    site = Site(ca, server_identity)
+    pair = Pair(site.client, site.server)
+    assert write_early_data(pair.client, b"x" * (MOST + 1)) == 0
+    pair.client.context = client_context(other_ca, version="1.3")
+    try:
+        with pytest.raises(ssl.SSLCertVerificationError):
+            meet(pair)
+    finally:
+        site.close()
+
+
+def test_a_server_of_tls_1_2(ca: Authority, server_identity: Identity, site: Site) -> None:
+    """It cannot read what came early, and ends the connection: RFC 8446 D.3 has the client try again without."""
+    site.client.minimum_version = ssl.TLSVersion.TLSv1_2
+    site.visit()
+    old = server_context(server_identity, version="1.2")
+    pair = Pair(site.client, old)
+    assert write_early_data(pair.client, REQUEST)
+    with pytest.raises(ssl.SSLError):
+        pair.handshake().exchange()
+    told = speak(site.client, old)
+    assert told.status is NOT_SENT
+    assert early_data_status(Pair(site.client, old).client) is NOT_SENT
+
+
+@pytest.mark.skipif(not hasattr(ssl.SSLContext, "set_psk_client_callback"), reason="new in Python 3.13")
+def test_pre_shared_keys_are_asked_for_by_connections_alone(ca: Authority, server_identity: Identity) -> None:
+    """To see what a context offers by ALPN, a ClientHello is made that nobody gets."""
+    client = client_context(ca, alpn=["h2"])
+    asked: list[Any] = []
+    client.set_psk_client_callback(lambda hint: asked.append(hint) or (None, b""))
+    site = Site(ca, server_identity, client=client, server=server_context(server_identity, alpn=["h2"]))
+    assert site.speak().status is ACCEPTED
+    site.close()
