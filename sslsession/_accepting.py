@@ -7,6 +7,7 @@ nothing, and the handshake goes on without early data.
 
 from __future__ import annotations
 
+import inspect
 import time
 from typing import Any, Callable
 
@@ -42,7 +43,7 @@ class Accepting:
         if self._accept is not None:
             owner = _borrow.borrow_pointer(handle).owner
             native = lib.sslsession_capture(handle, session)
-            if native == ffi.NULL or not self._accept(owner, Session._captured(native, None)):
+            if native == ffi.NULL or not _said_yes(self._accept(owner, Session._captured(native, None))):
                 return False
         return not token or self._shelf.get(PREFIX + token, True) is not None
 
@@ -50,6 +51,15 @@ class Accepting:
         """In a child: what this process's memory held, its siblings have as well."""
         if isinstance(self._shelf, Near):
             self._forked_at = time.time()
+
+
+def _said_yes(answer: object) -> bool:
+    """What is neither yes nor no is an error, and no: most of it counts as true, coroutines too."""
+    if inspect.iscoroutine(answer):
+        answer.close()
+    if not isinstance(answer, (bool, type(None))):
+        raise TypeError(f"accept_early_data returns True or False, not {type(answer).__name__}")
+    return bool(answer)
 
 
 def check(most: Any, accept: Any) -> None:
@@ -60,5 +70,7 @@ def check(most: Any, accept: Any) -> None:
         raise TypeError(
             f"accept_early_data is called with a connection and a Session, not {type(accept).__name__}"
         )
+    if inspect.iscoroutinefunction(accept):
+        raise TypeError("accept_early_data is asked in the middle of a handshake: it cannot be async")
     if accept is not None and not most:
         raise ValueError("accept_early_data is never asked while max_early_data is 0")
