@@ -244,7 +244,7 @@ def _perform(owner: Any, call: Callable[[], int], until: float | None) -> bool:
             raise _error(code)
         if until == 0:
             kind = ssl.SSLWantReadError if code == WANT_READ else ssl.SSLWantWriteError
-            raise kind(code, "The operation did not complete")
+            raise _ssl_error(kind, code, "The operation did not complete", None)
         _await(owner, code, until)
 
 
@@ -260,13 +260,20 @@ def _error(code: int) -> Exception:
     number = ffi.errno
     queued = lib.ERR_get_error()
     lib.ERR_clear_error()
+    text = ffi.string(lib.ERR_reason_error_string(queued)).decode() if queued else "unknown error"
+    reason = text.upper().replace(" ", "_") if queued else None
     if code == CLOSED:
-        return ssl.SSLZeroReturnError(CLOSED, "TLS/SSL connection has been closed (EOF)")
+        return _ssl_error(ssl.SSLZeroReturnError, CLOSED, "TLS/SSL connection has been closed (EOF)", reason)
     if queued & 0x7FFFFF == UNEXPECTED_EOF or (code == SYSCALL and not queued and not number):
-        return ssl.SSLEOFError(8, "EOF occurred in violation of protocol")
+        return _ssl_error(ssl.SSLEOFError, 8, "EOF occurred in violation of protocol", reason)
     if code == SYSCALL and not queued:
         return OSError(number, os.strerror(number))
-    text = ffi.string(lib.ERR_reason_error_string(queued)).decode() if queued else "unknown error"
-    error = ssl.SSLError(code, f"[SSL: {text.upper().replace(' ', '_')}] {text}")
-    error.library, error.reason = "SSL", text.upper().replace(" ", "_")
+    return _ssl_error(ssl.SSLError, code, f"[SSL: {reason or 'UNKNOWN_ERROR'}] {text}", reason)
+
+
+def _ssl_error(kind: type[ssl.SSLError], code: int, text: str, reason: str | None) -> ssl.SSLError:
+    """As ssl makes its own: by itself the class has no ``library`` and no ``reason``."""
+    error = kind(code, text)
+    # typeshed has both as text; ssl's own are None where OpenSSL queued nothing
+    error.library, error.reason = "SSL" if reason else None, reason  # type: ignore[assignment]
     return error
