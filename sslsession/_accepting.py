@@ -45,7 +45,7 @@ class Accepting:
             native = lib.sslsession_capture(handle, session)
             if native == ffi.NULL or not _said_yes(self._accept(owner, Session._captured(native, None))):
                 return False
-        return not token or self._shelf.get(PREFIX + token, True) is not None
+        return not token or self._shelf.get(PREFIX + token, True) == TOKEN
 
     def after_fork(self) -> None:
         """In a child: what this process's memory held, its siblings have as well."""
