@@ -41,7 +41,8 @@ class Hasty(Base):
     """
 
     _read_first = b""
-    _when_done: Callable[[], None] | None = None
+    _waiting: tuple[Callable[[bool], None], ...] = ()
+    _lost = False
 
     @property
     def _done(self) -> bool:
@@ -62,21 +63,33 @@ class Hasty(Base):
         early = read_early_data(self)
         if not early:
             super().do_handshake()
-            if self._when_done is not None:
-                self._when_done()
+            self._tell(True)
         return early
+
+    def _tell(self, done: bool) -> None:
+        """Its handshake is done, or will never be."""
+        self._lost = not done
+        waiting, self._waiting = self._waiting, ()
+        for each in waiting:
+            each(done)
 
     def read(self, len: int = 1024, buffer: Any = None) -> Any:  # noqa: A002
         """As ssl's own; early data first."""
         early = self._go_on()
         if not early:
             return super().read(len) if buffer is None else super().read(len, buffer)
-        size = max(len, 1)
-        now, self._read_first = early[:size], early[size:]
         if buffer is None:
+            now, self._read_first = early[: max(len, 1)], early[max(len, 1) :]
             return now
-        memoryview(buffer).cast("B")[: now.__len__()] = now
-        return now.__len__()
+        place = memoryview(buffer).cast("B")
+        size = min(len if len > 0 else place.nbytes, place.nbytes)
+        view, self._read_first = memoryview(early)[:size], early[size:]
+        place[: view.nbytes] = view
+        return view.nbytes
+
+    def pending(self) -> int:
+        """As ssl's own, by which uvloop knows whether there is anything to read."""
+        return len(self._read_first) + super().pending()
 
     def write(self, data: Any) -> int:
         """As ssl's own; before the handshake is done, to a client that has proved nothing but its session."""
@@ -113,6 +126,11 @@ class EarlyContext:
         if self._request is not None:
             made._request = self._request
         return made
+
+    @property  # type: ignore[misc]
+    def __class__(self) -> Any:
+        # uvloop's servers take nothing that is no SSLContext.
+        return ssl.SSLContext
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._context, name)

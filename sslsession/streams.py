@@ -12,6 +12,10 @@ from sslsession._libssl import lib
 from sslsession.early_data import Data
 from sslsession.errors import SessionError
 
+LIMIT = 2**16
+"""Bytes that a reader holds, as asyncio's own."""
+LEFT = "the client left before its handshake was done"
+
 
 async def open_connection(
     host: str,
@@ -63,21 +67,50 @@ async def start_server(
     ``ServerSessionCache(max_early_data=...)`` on the context.
 
     A handler may be called before its client has proved to be there: what it does must be safe to do twice, or wait:
-    ``await handshake_done(writer)``. Until then ``get_extra_info("peercert")`` is None.
+    ``await handshake_done(writer)``. Before that nobody knows the client's certificate; after it,
+    ``writer.get_extra_info("ssl_object").getpeercert()`` does, and ``get_extra_info("peercert")`` stays None.
     """
     if not isinstance(ssl, ssl_module.SSLContext):
         raise TypeError(f"ssl is an SSLContext, not {type(ssl).__name__}")
-    return await asyncio.start_server(
-        client_connected_cb, host, port, ssl=EarlyContext(ssl, None), **settings
+    loop: Any = asyncio.get_running_loop()
+    limit = settings.pop("limit", LIMIT)
+
+    def make() -> asyncio.StreamReaderProtocol:
+        return _Watched(asyncio.StreamReader(limit=limit, loop=loop), client_connected_cb, loop=loop)
+
+    server: asyncio.AbstractServer = await loop.create_server(
+        make, host, port, ssl=EarlyContext(ssl, None), **settings
     )
+    return server
+
+
+class _Watched(asyncio.StreamReaderProtocol):
+    """As asyncio's own; who waits for the handshake hears that its client has left."""
+
+    _early: Any = None
+
+    def connection_made(self, transport: Any) -> None:
+        """As asyncio's own."""
+        self._early = transport.get_extra_info("ssl_object")
+        super().connection_made(transport)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """As asyncio's own."""
+        if isinstance(self._early, Hasty) and not self._early._done:
+            self._early._tell(False)
+        super().connection_lost(exc)
 
 
 async def handshake_done(conn: Any) -> None:
     """Waits until a connection of :func:`start_server` has ended its handshake: what it sent early was no replay.
 
-    conn: a transport or a writer. Errors: ``TypeError``; :class:`SessionError` where that is no server's connection.
+    conn: a transport or a writer. Errors: ``ConnectionResetError`` where the client leaves before that, or never was
+    there; ``TypeError``; :class:`SessionError` where that is no connection of :func:`start_server`.
     """
-    borrowed = _borrow.borrow(conn)
+    try:
+        borrowed = _borrow.borrow(conn)
+    except AttributeError:  # of asyncio's transports, once they are closed
+        raise ConnectionResetError("the connection is closed") from None
     if lib.SSL_is_init_finished(borrowed.ssl):
         return
     owner: Any = borrowed.owner
@@ -85,16 +118,16 @@ async def handshake_done(conn: Any) -> None:
         raise SessionError(
             "only connections of sslsession's start_server begin before their handshake is done"
         )
+    if owner._lost:
+        raise ConnectionResetError(LEFT)
     done = asyncio.get_running_loop().create_future()
-    before = owner._when_done
 
-    def tell() -> None:
-        if before is not None:
-            before()
-        if not done.done():
-            done.set_result(None)
+    def tell(done_now: bool) -> None:
+        if done.done():
+            return
+        done.set_result(None) if done_now else done.set_exception(ConnectionResetError(LEFT))
 
-    owner._when_done = tell
+    owner._waiting = (*owner._waiting, tell)
     await done
 
 
