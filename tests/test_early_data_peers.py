@@ -151,9 +151,7 @@ def test_a_server_that_takes_none_offers_none(openssl: Client, host: Host, serve
     assert heard == [NONE, NONE]
 
 
-@pytest.mark.parametrize(
-    "now", [0, pytest.param(16, marks=pytest.mark.xfail(reason="recv_max_early_data is lowered too"))]
-)
+@pytest.mark.parametrize("now", [0, 16])
 def test_a_server_that_lowered_its_limit_rejects_what_is_above(
     openssl: Client, host: Host, now: int, server_identity: Identity
 ) -> None:

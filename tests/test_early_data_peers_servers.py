@@ -144,7 +144,6 @@ class TestSServer:
         assert told == ["No early data received", *["Early data received"] * 2]
         assert server.log.count(LINE.decode()) == 3
 
-    @pytest.mark.xfail(reason="OpenSSL says HANDSHAKE_DONE once more, before early data")
     def test_the_cache_counts_it_as_resumed_and_keeps_the_other_tickets(
         self, client: ssl.SSLContext, cache: ClientSessionCache, server_identity: Identity, visit
     ) -> None:

@@ -90,20 +90,22 @@ def streams(context: ssl.SSLContext) -> Iterator[tuple[int, list[Heard]]]:
             await writer.wait_closed()
 
     async def serve() -> None:
+        over = asyncio.Event()
         server = await sslsession.start_server(echo, "127.0.0.1", 0, ssl=context, limit=1 << 20)
-        ports.append(server.sockets[0].getsockname()[1])
+        running.append((server.sockets[0].getsockname()[1], over))
         begun.set()
         await over.wait()
         server.close()
         await server.wait_closed()
 
-    ports: list[int] = []
-    begun, loop, over = threading.Event(), asyncio.new_event_loop(), asyncio.Event()
+    running: list[tuple[int, asyncio.Event]] = []
+    begun, loop = threading.Event(), asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_until_complete, args=[serve()])
     thread.start()
     assert begun.wait(20)
+    ((port, over),) = running
     try:
-        yield ports[0], heard
+        yield port, heard
     finally:
         loop.call_soon_threadsafe(over.set)
         thread.join()
