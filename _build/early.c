@@ -162,7 +162,8 @@ static int on_early_data(SSL *ssl, void *arg) {
     if (served->admitted && served->settled == NULL && connection->home != NULL
         && connection->home->ctx == SSL_get_SSL_CTX(ssl)
         && memcmp(served->stamp + 1, served->binding, STAMP_BINDING) == 0
-        && comes_once(ssl, served) && atomic_read(&gate)) {
+        && SSL_SESSION_get_max_early_data(SSL_get_session(ssl)) <= SSL_get_max_early_data(ssl) && comes_once(ssl, served)
+        && atomic_read(&gate)) {
         enter_python();
         accepted = sslsession_py_early(served->server->settings.number, ssl, served->token, served->has_token ? TOKEN_SIZE : 0);
         left_python();

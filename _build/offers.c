@@ -71,10 +71,27 @@ static void settle_the_offer(SSL *ssl, struct connection *connection) {
     }
 }
 
+/* Who asked for early data had the session offered before the ClientHello is begun, and may have set another context. */
+static void settle_again(SSL *ssl, struct connection *connection) {
+    SSL_SESSION *session = SSL_get_session(ssl);
+    if (!connection->early.begun || connection->done || session == NULL
+        || SSL_SESSION_get_ex_data(session, offer_index) != connection
+        || connection->offered_under == sslsession_context_id(SSL_get_SSL_CTX(ssl)))
+        return;
+    SSL_set_session(ssl, NULL);
+    connection->offered = connection->awaited = 0;
+    connection->reason = REASON_POLICY_CHANGED;
+    connection->earned_until = 0;
+    sslsession_chain_free(connection->chain);
+    connection->chain = NULL;
+}
+
 /* The start of a connection's first handshake; a renegotiation starts with the same event and offers nothing. */
 static void begin(SSL *ssl, struct connection *connection) {
     struct attachment *home = attachment_of(SSL_get_SSL_CTX(ssl));
     int asked;
+    if (connection->begun)
+        settle_again(ssl, connection);
     if (connection->begun || connection->late)
         return;
     connection->begun = 1;
@@ -147,7 +164,8 @@ static void on_info(const SSL *borrowed, int where, int value) {
         settle_the_context(ssl, connection);
     } else if ((where & CB_ALERT) && value >> 8 == ALERT_FATAL) {
         withdraw(ssl, connection, where & CB_WRITE);
-    } else if ((where & CB_HANDSHAKE_DONE) && connection != NULL) {
+    } else if ((where & CB_HANDSHAKE_DONE) && connection != NULL && SSL_is_init_finished(ssl)) {
+        /* OpenSSL says so as well where it pauses for early data: then there is no Finished of the peer's yet. */
         int who = connection->awaited;
         conclude(ssl, connection);
         connection->done = 1;

@@ -16,6 +16,8 @@ from sslsession.errors import SessionError
 AUTHENTICATION_LIMIT = 7 * 24 * 3600
 """Seconds since the full handshake after which no renewal keeps a session alive."""
 COUNTS = "resumed refused expired revoked cut dropped renewed early_data early_data_refused".split()
+EARLY_MOST, SKIPPED = 2**32 - 1, 2**26
+"""Bytes: what is rejected is read and thrown away, records and all, be it of a ticket that allowed more than today."""
 NO_ANTI_REPLAY = 1 << 24
 """Of OpenSSL's own, which knows this process's internal cache and nothing else (SSL_OP_NO_ANTI_REPLAY)."""
 _numbers = itertools.count(1)
@@ -82,7 +84,7 @@ class Joined:
                 bool(context.options & NO_ANTI_REPLAY),
             )
             lib.SSL_CTX_set_max_early_data(pointer, early)
-            lib.SSL_CTX_set_recv_max_early_data(pointer, early)
+            lib.SSL_CTX_set_recv_max_early_data(pointer, min(EARLY_MOST, max(2 * early, SKIPPED)))
             context.options |= NO_ANTI_REPLAY
 
     def leave(self) -> None:

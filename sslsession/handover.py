@@ -133,7 +133,7 @@ def _weigh_and_offer(
         here,
         bool(same) if same >= 0 else _same_certificate(session, handle),
     )
-    reason, detail = refusal(candidate, now), ""
+    reason, detail, forced = refusal(candidate, now), "", False
     # Case apart, the name that was verified must be this very one: "a." is "a", and no certificate is for it.
     earned_until = seen.earned_until if (name or "").lower() == (here or "").lower() else 0
     if reason is None and not earned_until and not force and seen.verifies:
@@ -142,8 +142,9 @@ def _weigh_and_offer(
         if not force or reason not in FORCEABLE:
             lib.sslsession_set_reason(handle, reason)
             return reason, detail
-        earned_until = 0
-    _offer(session, handle, earned_until, bool(seen.same_settings) or _same_settings(session, handle))
+        earned_until, forced = 0, True
+    same_settings = not forced and (bool(seen.same_settings) or _same_settings(session, handle))
+    _offer(session, handle, earned_until, same_settings)
     return None, ""
 
 

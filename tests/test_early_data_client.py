@@ -158,9 +158,7 @@ class TestNames:
         "acknowledged",
         [
             True,
-            pytest.param(
-                False, marks=pytest.mark.xfail(reason="what was forced counts as the same settings")
-            ),
+            pytest.param(False),
         ],
     )
     def test_of_another_peer_by_force(self, ca: Authority, site: Site, acknowledged: bool) -> None:
@@ -341,7 +339,6 @@ class TestTickets:
             with pytest.raises(sslsession.SessionExpired):
                 sslsession.set_session(Pair(client, site.server).client, again)
 
-    @pytest.mark.xfail(reason="OpenSSL says that the handshake is done as it pauses for early data")
     def test_its_siblings_are_kept(self, ca: Authority, server_identity: Identity) -> None:
         site = Site(ca, server_identity, tickets=4)
         held = site.home.cache.stats()["sessions"]
@@ -380,7 +377,6 @@ def test_a_context_set_after_early_data_was_asked_for(
     site.close()
 
 
-@pytest.mark.xfail(reason="a connection that was asked for early data looks at its context no more")
 def test_a_context_set_after_early_data_was_refused(
     ca: Authority, other_ca: Authority, server_identity: Identity
 ) -> None:
