@@ -1,4 +1,4 @@
-"""Early data of this library's clients at `openssl s_server`, nginx and Go: both sides agree on what came early."""
+"""Early data of this library's clients at `openssl s_server` and Go: both sides agree on what came early."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ import pytest
 
 import sslsession
 from helpers.certs import Authority, Identity
-from helpers.early_programs import REQUEST, fetch, header, verdicts
+from helpers.early_programs import verdicts
 from helpers.peers import client_context
 from helpers.processes import Process, require
-from helpers.programs import Running, nginx, s_server
+from helpers.programs import Running, s_server
 from sslsession import ClientSessionCache, EarlyData, early_data_status, send_replayable
 
 ACCEPTED, REJECTED, NOT_SENT = EarlyData.ACCEPTED, EarlyData.REJECTED, EarlyData.NOT_SENT
@@ -217,51 +217,6 @@ class TestSServer:
             told = verdicts(server, len(found))
         assert (found, told) == ([(NOT_SENT, False), (NOT_SENT, True)], [])
         assert server.log.count(LINE.decode()) == 2
-
-
-class TestNginx:
-    """`ssl_early_data`."""
-
-    @pytest.mark.parametrize("shared", [True, False])
-    def test_it_accepts_and_says_so(
-        self, client: ssl.SSLContext, server_identity: Identity, shared: bool
-    ) -> None:
-        with nginx(server_identity, early_data=True, cache=shared) as server:
-            first, second = fetch(server.port, client), fetch(server.port, client)
-        assert (first[:2], header(first[2], b"X-Early-Data")) == ((NOT_SENT, False), None)
-        assert (second[:2], header(second[2], b"X-Early-Data")) == ((ACCEPTED, True), b"1")
-
-    def test_after_a_hello_retry_request_it_is_sent_again(
-        self, client: ssl.SSLContext, server_identity: Identity
-    ) -> None:
-        extra = "ssl_ecdh_curve secp384r1;"
-        with nginx(server_identity, early_data=True, extra=extra) as server:
-            found = [fetch(server.port, client) for _ in range(2)]
-        assert [each[0] for each in found] == [NOT_SENT, REJECTED]
-        assert all(each[2].startswith(b"HTTP/1.1 200") for each in found)
-        assert header(found[1][2], b"X-Early-Data") is None
-
-    def test_one_that_takes_none_is_sent_none(
-        self, client: ssl.SSLContext, server_identity: Identity
-    ) -> None:
-        with nginx(server_identity) as server:
-            found = [fetch(server.port, client) for _ in range(2)]
-        assert [each[:2] for each in found] == [(NOT_SENT, False), (NOT_SENT, True)]
-
-    def test_one_that_forgot_the_ticket_key_is_sent_it_again(
-        self, client: ssl.SSLContext, server_identity: Identity
-    ) -> None:
-        with nginx(server_identity, early_data=True) as server:
-            fetch(server.port, client)
-        with nginx(server_identity, early_data=True) as other:
-            status, resumed, answer = fetch(other.port, client)
-        assert (status, resumed, answer[:12]) == (REJECTED, False, b"HTTP/1.1 200")
-
-    def test_a_request_of_several_records(self, client: ssl.SSLContext, server_identity: Identity) -> None:
-        request = REQUEST.replace(b"\r\n\r\n", b"\r\nX: " + b"x" * 6000 + b"\r\n\r\n")
-        with nginx(server_identity, early_data=True) as server:
-            found = [fetch(server.port, client, request) for _ in range(2)]
-        assert [header(each[2], b"X-Early-Data") for each in found] == [None, b"1"]
 
 
 @pytest.fixture(scope="module")

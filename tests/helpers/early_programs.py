@@ -22,6 +22,7 @@ FRAGMENTS = ("-maxfraglen", "4096")
 """Records of 4 kB at most, either way (RFC 6066 4)."""
 
 
+WHOLE = re.compile(rb"(?is)^.*?content-length: (\d+).*?\r\n\r\n(.*)$")
 REQUEST = b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
 
 
@@ -127,12 +128,14 @@ class Fetched(NamedTuple):
     answer: bytes
 
 
-def fetch(port: int, context: ssl.SSLContext, request: bytes = REQUEST) -> Fetched:
+def fetch(port: int, context: ssl.SSLContext, request: bytes = REQUEST, *, again: bool = False) -> Fetched:
     """Sends a request by `send_replayable`, and if it was accepted early keeps the client's second flight back until
-    the answer is there: a server that gives one has not waited for the handshake."""
+    the answer is there: a server that gives one has not waited for the handshake.
+
+    again: answers "425 Too Early" with the same request, after the handshake and on the same connection.
+    """
     back, out = ssl.MemoryBIO(), ssl.MemoryBIO()
     conn = context.wrap_bio(back, out, server_hostname="localhost")
-    answer = bytearray()
     with socket.create_connection(("127.0.0.1", port), 20) as raw:
 
         def step(call: Callable[[], Any]) -> Any:
@@ -144,20 +147,27 @@ def fetch(port: int, context: ssl.SSLContext, request: bytes = REQUEST) -> Fetch
                     data = raw.recv(65536)
                     back.write(data) if data else back.write_eof()
 
+        def read_answer() -> bytes:
+            answer = b""
+            while not (whole := WHOLE.search(answer)) or len(whole[2]) < int(whole[1]):
+                answer += step(lambda: conn.read(65536))
+            return answer
+
         status = step(lambda: send_replayable(conn, request))
         held = out.read()
         if status is not EarlyData.ACCEPTED:
             raw.sendall(held)
             held = b""
-        while not (whole := re.search(rb"(?is)^.*?content-length: (\d+).*?\r\n\r\n(.*)$", answer)) or len(
-            whole[2]
-        ) < int(whole[1]):
-            answer += step(lambda: conn.read(65536))
+        answer = read_answer()
         raw.sendall(held)
-        with contextlib.suppress(ssl.SSLError, OSError):
-            while step(lambda: conn.read(65536)):
-                pass
-    return Fetched(status, bool(conn.session_reused), bytes(answer))
+        if again and answer.startswith(b"HTTP/1.1 425 "):
+            conn.write(request)
+            answer = read_answer()
+        if b"Connection: close" in request:
+            with contextlib.suppress(ssl.SSLError, OSError):
+                while step(lambda: conn.read(65536)):
+                    pass
+    return Fetched(status, bool(conn.session_reused), answer)
 
 
 def header(answer: bytes, name: bytes) -> bytes | None:
