@@ -29,9 +29,6 @@ from sslsession.stores import MemoryStore
 pytestmark = pytest.mark.binding
 
 MAX_EARLY_DATA_TAG = 15
-SKIPPING = (
-    "a server skips what it allows now, and not what its tickets allowed, nor a byte for each record more"
-)
 
 
 @pytest.fixture(params=params(STATEFUL, TICKETS13))
@@ -188,7 +185,7 @@ class TestLimits:
         assert told.status is ACCEPTED
         site.close()
 
-    @pytest.mark.parametrize("size", [100, pytest.param(10 * MOST, marks=pytest.mark.xfail(reason=SKIPPING))])
+    @pytest.mark.parametrize("size", [100, 10 * MOST])
     def test_a_server_that_allows_less_than_before(
         self, way: Way, ca: Authority, server_identity: Identity, size: int
     ) -> None:
@@ -210,7 +207,7 @@ class TestLimits:
         site.close()
 
     @pytest.mark.parametrize("reads", [True, False])
-    @pytest.mark.parametrize("records", [100, pytest.param(1000, marks=pytest.mark.xfail(reason=SKIPPING))])
+    @pytest.mark.parametrize("records", [100, 1000])
     def test_a_byte_a_record_that_nobody_reads(
         self, way: Way, ca: Authority, server_identity: Identity, reads: bool, records: int
     ) -> None:

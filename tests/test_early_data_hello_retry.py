@@ -18,7 +18,6 @@ from sslsession import early_data_status, get_session, read_early_data, set_sess
 pytestmark = pytest.mark.binding
 
 RESUMED, FULL, FAILED = "resumed", "full", "failed"
-PAUSE = "OpenSSL says that the handshake is done as it pauses for early data"
 
 
 @pytest.fixture(params=params(STATEFUL, TICKETS13))
@@ -100,7 +99,6 @@ def test_it_resumes_without_early_data(
     assert outcome in (RESUMED, FULL)
 
 
-@pytest.mark.xfail(reason=PAUSE)
 def test_a_ticket_that_is_used_once_is_proposed_twice(
     way: Way, client: ssl.SSLContext, hosts: Hosts, serving: Serving
 ) -> None:
@@ -129,11 +127,9 @@ def test_the_second_asks_for_another_name(
 
 
 def test_what_such_a_client_earns_is_for_no_other_host(
-    request: pytest.FixtureRequest, way: Way, ca: Authority, other_ca: Authority, hosts: Hosts
+    way: Way, ca: Authority, other_ca: Authority, hosts: Hosts
 ) -> None:
     """It begins at host a, is let in at host b with a certificate of b's, and proposes that at host a."""
-    if way is TICKETS13:
-        request.applymarker(pytest.mark.xfail(reason=PAUSE))
     stranger = way.client(ca, other_ca.issue("stranger.example", client=True))
     outcome, session = visit(stranger, hosts.home, "a.example", None, rename("b.example"))
     assert outcome == FULL

@@ -206,14 +206,7 @@ class TestNonBlocking:
         ("size", "reads"),
         [
             *((size, True) for size in (10, 400_000, LARGE, LARGE + 1)),
-            *((size, False) for size in (10, 400_000, LARGE + 1)),
-            pytest.param(
-                LARGE,
-                False,
-                marks=pytest.mark.xfail(
-                    reason="a server skips what it allows, and not a byte for each record more"
-                ),
-            ),
+            *((size, False) for size in (10, 400_000, LARGE, LARGE + 1)),
         ],
     )
     def test_step_by_step(self, pair: SocketPair, size: int, reads: bool) -> None:
