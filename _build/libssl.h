@@ -126,6 +126,7 @@ int SSL_is_server(const SSL *);
 int SSL_in_init(const SSL *);
 int SSL_in_before(const SSL *);
 int SSL_is_init_finished(const SSL *);
+size_t SSL_get_peer_finished(const SSL *, void *, size_t); // C
 int SSL_version(const SSL *);
 int SSL_get_error(const SSL *, int); // C
 long SSL_get_verify_result(const SSL *); // C

@@ -139,6 +139,12 @@ static void withdraw(SSL *ssl, struct connection *connection, int written) {
         tell_outcome(ssl, connection, OUTCOME_WITHDRAWN, 0);
 }
 
+/* OpenSSL also says that a handshake is done where it pauses for early data. */
+static int peer_finished(const SSL *ssl) {
+    unsigned char none[1];
+    return SSL_get_peer_finished(ssl, none, 0) != 0;
+}
+
 static void on_info(const SSL *borrowed, int where, int value) {
     SSL *ssl = (SSL *)borrowed;
     SSL_CTX *ctx = SSL_get_SSL_CTX(ssl);
@@ -164,8 +170,7 @@ static void on_info(const SSL *borrowed, int where, int value) {
         settle_the_context(ssl, connection);
     } else if ((where & CB_ALERT) && value >> 8 == ALERT_FATAL) {
         withdraw(ssl, connection, where & CB_WRITE);
-    } else if ((where & CB_HANDSHAKE_DONE) && connection != NULL && SSL_is_init_finished(ssl)) {
-        /* OpenSSL says so as well where it pauses for early data: then there is no Finished of the peer's yet. */
+    } else if ((where & CB_HANDSHAKE_DONE) && connection != NULL && peer_finished(ssl)) {
         int who = connection->awaited;
         conclude(ssl, connection);
         connection->done = 1;
