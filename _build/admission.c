@@ -28,9 +28,9 @@ static int goes_elsewhere(sslsession_server *server, const struct served *served
 static unsigned char *stamp_of(SSL_SESSION *session) {
     void *data = NULL;
     size_t size = 0;
-    if (!SSL_SESSION_get0_ticket_appdata(session, &data, &size) || size != STAMP_SIZE)
+    if (!SSL_SESSION_get0_ticket_appdata(session, &data, &size) || (size != STAMP_SIZE && size != STAMP_SIZE + TOKEN_SIZE))
         return NULL;
-    return *(unsigned char *)data == STAMP_VERSION ? data : NULL;
+    return *(unsigned char *)data == (size == STAMP_SIZE ? STAMP_VERSION : STAMP_VERSION_EARLY) ? data : NULL;
 }
 
 static int is_stamped(SSL_SESSION *session, const unsigned char *stamp) {
@@ -95,6 +95,9 @@ static int objection(SSL *ssl, sslsession_server *server, struct served *served,
     if (goes_elsewhere(server, served, stamp + 1) || !holds_today(ssl, session))
         return SERVER_REFUSED;
     memcpy(served->stamp, stamp, STAMP_SIZE);
+    served->has_token = *stamp == STAMP_VERSION_EARLY;
+    if (served->has_token)
+        memcpy(served->token, stamp + STAMP_SIZE, TOKEN_SIZE);
     return 0;
 }
 

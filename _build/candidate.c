@@ -51,6 +51,7 @@ static void sslsession_examine(SSL *ssl, SSL_SESSION *session, sslsession_facts 
     if (facts != NULL)
         found->same_certificate = here.has_certificate == facts->policy.has_certificate
             && memcmp(here.certificate, facts->policy.certificate, sizeof here.certificate) == 0;
+    found->same_settings = facts != NULL && same_settings(&here, &facts->policy);
     found->outdated = facts != NULL && outdated(&here, &facts->policy);
     found->earned_until = earned_until(&here, facts, held, now);
     found->leaf_in_date = found->earned_until != 0 || sslsession_leaf_in_date(session, now);

@@ -46,6 +46,7 @@ struct connection {
     int offering;
     int offered;
     int awaited;
+    int same_settings;
     int reason;
     int saw_encrypt_then_mac;
     int saw_psk;
@@ -56,6 +57,7 @@ struct connection {
     OPENSSL_STACK *chain;
     char *peer;
     struct served *served;
+    sslsession_early early;
     sslsession_policy policy;
 };
 

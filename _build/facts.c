@@ -309,3 +309,11 @@ static sslsession_facts *capture(SSL *ssl, SSL_SESSION *session, int settled) {
 
 /* A session that OpenSSL is just handing over, which it does for verified peers only. */
 static sslsession_facts *sslsession_capture(SSL *ssl, SSL_SESSION *session) { return capture(ssl, session, 1); }
+
+/* Same settings, be it in another context or process. */
+static int same_settings(const sslsession_policy *here, const sslsession_policy *there) {
+    sslsession_policy one = *here, other = *there;
+    one.context = other.context = one.epoch = other.epoch = 0;
+    one.trust_objects = other.trust_objects = 0;
+    return memcmp(&one, &other, sizeof one) == 0;
+}

@@ -38,6 +38,7 @@ SOURCES = (
     "admission.c",
     "settling.c",
     "shelved.c",
+    "early.c",
     "bench.c",
 )
 DECLARATION = re.compile(

@@ -42,6 +42,7 @@ typedef int (*ex_dup_cb)(CRYPTO_EX_DATA *, const CRYPTO_EX_DATA *, void *, int, 
 typedef void (*sk_free_cb)(void *);
 typedef int (*client_hello_cb)(SSL *, int *, void *);
 typedef int (*generate_ticket_cb)(SSL *, void *);
+typedef int (*early_data_cb)(SSL *, void *);
 typedef int (*opened_ticket_cb)(SSL *, SSL_SESSION *, const unsigned char *, size_t, int, void *);
 typedef int (*ticket_key_cb)(SSL *, unsigned char *, unsigned char *, EVP_CIPHER_CTX *, EVP_MAC_CTX *, int);
 
@@ -123,8 +124,9 @@ long SSL_SESSION_get_timeout(const SSL_SESSION *);
 SSL_CTX *SSL_get_SSL_CTX(const SSL *);
 int SSL_is_server(const SSL *);
 int SSL_in_init(const SSL *);
-int SSL_in_before(const SSL *); // C
+int SSL_in_before(const SSL *);
 int SSL_is_init_finished(const SSL *);
+size_t SSL_get_peer_finished(const SSL *, void *, size_t); // C
 int SSL_version(const SSL *);
 int SSL_get_error(const SSL *, int); // C
 long SSL_get_verify_result(const SSL *); // C
@@ -226,6 +228,16 @@ long SSL_CTX_get_timeout(const SSL_CTX *);
 int SSL_CTX_set_num_tickets(SSL_CTX *, size_t);
 size_t SSL_CTX_get_num_tickets(const SSL_CTX *);
 uint32_t SSL_get_max_early_data(const SSL *); // C
+
+/* Early data */
+int SSL_write_early_data(SSL *, const void *, size_t, size_t *); // C
+int SSL_read_early_data(SSL *, void *, size_t, size_t *); // C
+int SSL_get_early_data_status(const SSL *);
+int SSL_CTX_set_max_early_data(SSL_CTX *, uint32_t);
+int SSL_CTX_set_recv_max_early_data(SSL_CTX *, uint32_t);
+uint32_t SSL_CTX_get_max_early_data(const SSL_CTX *);
+uint32_t SSL_CTX_get_recv_max_early_data(const SSL_CTX *);
+void SSL_CTX_set_allow_early_data_cb(SSL_CTX *, early_data_cb, void *); // C
 void SSL_set_shutdown(SSL *, int); // C
 void SSL_set0_rbio(SSL *, BIO *); // C
 long BIO_ctrl(BIO *, int, long, void *); // C

@@ -98,7 +98,7 @@ extern "Python" void sslsession_py_outcome(uint64_t, SSL *, int, int);
 
 /* offers.c: what is offered on a connection, and the single use of TLS 1.3 tickets */
 typedef struct ticket_use sslsession_use;
-int sslsession_offer(SSL *, SSL_SESSION *, const unsigned char *, unsigned int, int, OPENSSL_STACK *, int64_t);
+int sslsession_offer(SSL *, SSL_SESSION *, const unsigned char *, unsigned int, int, OPENSSL_STACK *, int64_t, int);
 int sslsession_follow(SSL *);
 const sslsession_policy *sslsession_policy_at_start(SSL *);
 void sslsession_await_outcome(SSL *, int);
@@ -121,6 +121,7 @@ typedef struct {
     int spent;
     int withdrawn;
     int outdated;
+    int same_settings;
     int64_t earned_until;
     int64_t made_at;
     int64_t timeout;
@@ -190,11 +191,13 @@ int sslsession_ring_join(SSL_CTX *, sslsession_ring *);
 
 /* rules.c, admission.c, settling.c, shelved.c: what a server's sessions are bound to, whether they come from tickets or a store */
 enum { REVOKED_LINEAGE, REVOKED_ID, REVOKED_CERTIFICATE, REVOKED_NAME, REVOKED_ALL, REVOKED_KINDS };
-enum { SERVER_RESUMED, SERVER_REFUSED, SERVER_EXPIRED, SERVER_REVOKED, SERVER_CUT, SERVER_DROPPED, SERVER_RENEWED, SERVER_COUNTS };
+enum { SERVER_RESUMED, SERVER_REFUSED, SERVER_EXPIRED, SERVER_REVOKED, SERVER_CUT, SERVER_DROPPED, SERVER_RENEWED, SERVER_EARLY,
+       SERVER_EARLY_REFUSED, SERVER_COUNTS };
 typedef struct {
     int number;
     int stores;
     int idles;
+    int early;
     int64_t authentication_limit;
     unsigned char context_id[32];
 } sslsession_server_settings;
@@ -212,6 +215,26 @@ void sslsession_server_set_time(sslsession_server *, int64_t);
 int64_t sslsession_server_count(sslsession_server *, int);
 extern "Python" void sslsession_py_shelve(int, const unsigned char *, int, const unsigned char *, int, int, int64_t);
 extern "Python" int sslsession_py_unshelve(int, const unsigned char *, int, int, unsigned char *, int);
+
+/* early.c: data that travels with the ClientHello */
+enum { EARLY_ENDED = -1 };
+enum {
+    EARLY_FIT, EARLY_NO_SESSION, EARLY_NOT_ALLOWED, EARLY_OTHER_NAME, EARLY_OTHER_SETTINGS, EARLY_OTHER_ALPN, EARLY_TOO_LATE
+};
+typedef struct {
+    int begun;
+    int ended;
+    int who;
+    uint32_t most;
+    uint32_t sent;
+    uint32_t waits;
+} sslsession_early;
+sslsession_early *sslsession_early_of(SSL *);
+int sslsession_early_begin(SSL *);
+int sslsession_early_write(SSL *, const void *, size_t, size_t *);
+int sslsession_early_read(SSL *, void *, size_t, size_t *);
+extern "Python" void sslsession_py_token(int, const unsigned char *, int);
+extern "Python" int sslsession_py_early(int, SSL *, const unsigned char *, int);
 
 /* bench.c: the same handshakes with no Python between them */
 int sslsession_bench(SSL_CTX *, SSL_CTX *, const char *, SSL_SESSION **, int, int, int *);

@@ -72,10 +72,27 @@ static void settle_the_offer(SSL *ssl, struct connection *connection) {
     }
 }
 
+/* Who asked for early data had the session offered before the ClientHello is begun, and may have set another context. */
+static void settle_again(SSL *ssl, struct connection *connection) {
+    SSL_SESSION *session = SSL_get_session(ssl);
+    if (!connection->early.begun || connection->done || session == NULL
+        || SSL_SESSION_get_ex_data(session, offer_index) != connection
+        || connection->offered_under == sslsession_context_id(SSL_get_SSL_CTX(ssl)))
+        return;
+    SSL_set_session(ssl, NULL);
+    connection->offered = connection->awaited = 0;
+    connection->reason = REASON_POLICY_CHANGED;
+    connection->earned_until = 0;
+    sslsession_chain_free(connection->chain);
+    connection->chain = NULL;
+}
+
 /* The start of a connection's first handshake; a renegotiation starts with the same event and offers nothing. */
 static void begin(SSL *ssl, struct connection *connection) {
     struct attachment *home = attachment_of(SSL_get_SSL_CTX(ssl));
     int asked;
+    if (connection->begun)
+        settle_again(ssl, connection);
     if (connection->begun || connection->late)
         return;
     connection->begun = 1;
@@ -123,6 +140,12 @@ static void withdraw(SSL *ssl, struct connection *connection, int written) {
         tell_outcome(ssl, connection, OUTCOME_WITHDRAWN, 0);
 }
 
+/* OpenSSL also says that a handshake is done where it pauses for early data. */
+static int peer_finished(const SSL *ssl) {
+    unsigned char none[1];
+    return SSL_get_peer_finished(ssl, none, 0) != 0;
+}
+
 static void on_info(const SSL *borrowed, int where, int value) {
     SSL *ssl = (SSL *)borrowed;
     SSL_CTX *ctx = SSL_get_SSL_CTX(ssl);
@@ -150,7 +173,7 @@ static void on_info(const SSL *borrowed, int where, int value) {
         date_the_stamp(ssl, connection);
     } else if ((where & CB_ALERT) && value >> 8 == ALERT_FATAL) {
         withdraw(ssl, connection, where & CB_WRITE);
-    } else if ((where & CB_HANDSHAKE_DONE) && connection != NULL) {
+    } else if ((where & CB_HANDSHAKE_DONE) && connection != NULL && peer_finished(ssl)) {
         int who = connection->awaited;
         conclude(ssl, connection);
         connection->done = 1;
@@ -192,10 +215,11 @@ static sslsession_facts *sslsession_capture_current(SSL *ssl, int *none) {
 
 /* Offers a copy of `session` on a connection whose handshake has not begun. id_context: what the copy is made to have.
  * single_use: whether it is a TLS 1.3 ticket. chain: the peer's, or NULL. until: until when (epoch seconds) it is
- * known to hold under this connection's policy, 0 where that was not looked at. Returns 1, 0 where OpenSSL refuses it,
+ * known to hold under this connection's policy, 0 where that was not looked at. same_settings: whether it was made
+ * under those of this connection. Returns 1, 0 where OpenSSL refuses it,
  * -1 where it could not copy it. */
 static int sslsession_offer(SSL *ssl, SSL_SESSION *session, const unsigned char *id_context, unsigned int length,
-                            int single_use, OPENSSL_STACK *chain, int64_t until) {
+                            int single_use, OPENSSL_STACK *chain, int64_t until, int same_settings) {
     struct connection *connection = sslsession_follow(ssl) ? connection_of(ssl) : NULL;
     SSL_SESSION *copy = connection != NULL ? SSL_SESSION_dup(session) : NULL;
     int done;
@@ -208,6 +232,7 @@ static int sslsession_offer(SSL *ssl, SSL_SESSION *session, const unsigned char 
         connection->chain = shared_chain(chain);
         connection->offered_under = sslsession_context_id(SSL_get_SSL_CTX(ssl));
         connection->earned_until = until;
+        connection->same_settings = same_settings;
         connection->offered = 1;
         connection->reason = 0;
     }

@@ -1,9 +1,11 @@
 /* The rules of a server's contexts: its settings and counts, what it withdrew, and what it saw last. */
 enum {
     STAMP_VERSION = 0x51,
+    STAMP_VERSION_EARLY = 0x52, /* a token follows, by which the ticket is used for early data once */
     STAMP_BINDING = 16,
     STAMP_LINEAGE = 12,
     STAMP_SIZE = 1 + STAMP_BINDING + 6 + 6 + STAMP_LINEAGE,
+    TOKEN_SIZE = 16,
     NAMES_MOST = 1024, /* 2 to the power of 64 - 54 */
     NAME_MOST = 255,
     VERIFY_POST_HANDSHAKE = 8,
@@ -42,17 +44,19 @@ struct sslsession_server {
 
 /* What there is to know of a server's connection: to what it is `bound` by its latest ClientHello, whose name was `read`
  * there; the context `settled` on, which is compared and never used; of `trusted` certificates how many that one had; a
- * session `taken` from the store; whether one was `admitted`; whether the stamp is `fresh` from this handshake. */
+ * session `taken` from the store; whether one was `admitted`, and has a token; whether the stamp is `fresh` from this
+ * handshake. */
 struct served {
     sslsession_server *server;
     SSL_CTX *settled;
     SSL_SESSION *taken;
-    int bound, read, trusted, admitted, fresh, dated, asked;
+    int bound, read, trusted, admitted, fresh, dated, asked, has_token;
     unsigned char binding[BINDING_SIZE];
     unsigned char effective[BINDING_SIZE];
     unsigned char name[16];
     unsigned char id_context[32];
     unsigned char stamp[STAMP_SIZE];
+    unsigned char token[TOKEN_SIZE];
 };
 
 static void tally(sslsession_server *server, int what) {

@@ -79,12 +79,16 @@ static int trust_moved(SSL *ssl, const struct served *served) {
     return (SSL_get_verify_mode(ssl) & VERIFY_PEER) && trust_objects(SSL_get_SSL_CTX(ssl)) != served->trusted;
 }
 
+static int allow_early_once(SSL *, sslsession_server *, unsigned char token[TOKEN_SIZE]);
+
 /* What the session brings along when it comes back: when its client was authenticated in full, when the first of that
  * client's certificates ends, and which handshake that was, through all renewals. */
 static void stamp_session(SSL *ssl, SSL_SESSION *session) {
     struct served *served = served_of(ssl);
     int64_t until = chain_ends(SSL_get0_verified_chain(ssl));
     int resumed = served != NULL && served->admitted && SSL_session_reused(ssl);
+    unsigned char whole[STAMP_SIZE + TOKEN_SIZE];
+    size_t size = STAMP_SIZE;
     if (served == NULL || !served->bound || served->settled == NULL)
         return;
     /* OpenSSL's internal cache may have lent this very session to other threads: it has its stamp, and is only read. */
@@ -110,7 +114,12 @@ static void stamp_session(SSL *ssl, SSL_SESSION *session) {
         tally(served->server, SERVER_RENEWED);
     served->stamp[0] = STAMP_VERSION;
     memcpy(served->stamp + 1, served->effective, STAMP_BINDING);
-    SSL_SESSION_set1_ticket_appdata(session, served->stamp, STAMP_SIZE);
+    memcpy(whole, served->stamp, STAMP_SIZE);
+    if (allow_early_once(ssl, served->server, whole + STAMP_SIZE)) {
+        whole[0] = STAMP_VERSION_EARLY;
+        size += TOKEN_SIZE;
+    }
+    SSL_SESSION_set1_ticket_appdata(session, whole, size);
 }
 
 /* Before anything is answered: sni_callback has chosen. A session made under another context's settings was resumed
@@ -177,6 +186,8 @@ static void conclude(SSL *ssl, struct connection *connection) {
     ERR_pop_to_mark();
 }
 
+static int on_early_data(SSL *, void *);
+
 static int on_generate_ticket(SSL *ssl, void *arg) {
     (void)arg;
     ERR_set_mark();
@@ -211,6 +222,7 @@ static int sslsession_server_join(SSL_CTX *ctx, sslsession_server *server) {
     unlock();
     sslsession_server_free(left);
     SSL_CTX_set_client_hello_cb(ctx, server != NULL ? on_client_hello : NULL, NULL);
+    SSL_CTX_set_allow_early_data_cb(ctx, server != NULL && server->settings.early ? on_early_data : NULL, NULL);
     SSL_CTX_set_session_ticket_cb(ctx, server != NULL ? on_generate_ticket : NULL,
                                   server != NULL ? on_opened_ticket : NULL, NULL);
     return 1;

@@ -68,7 +68,8 @@ static int offer_from(SSL *ssl, struct connection *connection, sslsession_pool *
         }
         if (found == FIT)
             done = sslsession_offer(ssl, facts->session, pool->settings.id_context, pool->settings.id_context_length,
-                                    single_use, facts->peer_chain, earned) > 0;
+                                    single_use, facts->peer_chain, earned,
+                                    same_settings(&connection->policy, &facts->policy)) > 0;
         if (done) {
             connection->awaited = pool->settings.number;
             count(pool, POOL_HITS);

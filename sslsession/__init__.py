@@ -28,6 +28,14 @@ if TYPE_CHECKING:
     from sslsession import stores
     from sslsession.client import ClientSessionCache
     from sslsession.context import SSLContext, create_default_context, extract_from_ssl, inject_into_ssl
+    from sslsession.early_data import (
+        EarlyData,
+        early_data_status,
+        read_early_data,
+        send_replayable,
+        wait_for_handshake,
+        write_early_data,
+    )
     from sslsession.server import ServerSessionCache
     from sslsession.stores import (
         EncryptedStore as EncryptedStore,
@@ -37,6 +45,7 @@ if TYPE_CHECKING:
         SQLiteStore as SQLiteStore,
         open_store as open_store,
     )
+    from sslsession.streams import create_connection, handshake_done, open_connection, start_server
     from sslsession.tickets import KeyInfo, TicketKeyRing
 
 __version__ = "0.1.0"
@@ -45,6 +54,7 @@ __all__ = [
     "CertData",
     "CipherSpec",
     "ClientSessionCache",
+    "EarlyData",
     "InsecureStoreError",
     "InvalidSession",
     "KeyFileError",
@@ -63,16 +73,25 @@ __all__ = [
     "TicketKeyRing",
     "UnsupportedError",
     "UnsupportedInterpreter",
+    "create_connection",
     "create_default_context",
+    "early_data_status",
     "extract_from_ssl",
     "get_session",
+    "handshake_done",
     "inject_into_ssl",
+    "open_connection",
+    "read_early_data",
     "renegotiate",
     "send_new_ticket",
+    "send_replayable",
     "set_session",
+    "start_server",
     "stores",
     "update_keys",
+    "wait_for_handshake",
     "why_not_resumed",
+    "write_early_data",
 ]
 
 LATER = {
@@ -81,7 +100,22 @@ LATER = {
     "SSLContext": "context",
     "ServerSessionCache": "server",
     "TicketKeyRing": "tickets",
+    "create_connection": "streams",
     "create_default_context": "context",
+    "handshake_done": "streams",
+    "open_connection": "streams",
+    "start_server": "streams",
+    **dict.fromkeys(
+        (
+            "EarlyData",
+            "early_data_status",
+            "read_early_data",
+            "send_replayable",
+            "wait_for_handshake",
+            "write_early_data",
+        ),
+        "early_data",
+    ),
     "extract_from_ssl": "context",
     "inject_into_ssl": "context",
     **dict.fromkeys(

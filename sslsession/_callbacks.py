@@ -50,6 +50,12 @@ class Shelf(Protocol):
     def unshelve(self, session_id: bytes, version: int) -> bytes | None:
         """A client proposed this id."""
 
+    def issue(self, token: bytes) -> None:
+        """A ticket is sent that may be used for early data once, by this token."""
+
+    def asked(self, handle: Any, token: bytes) -> bool:
+        """Whether the early data of this connection is accepted; token: its ticket's, if that has one."""
+
 
 handlers: dict[int, Handler] = {}
 heirs: dict[int, Callable[[Any, bytes], None]] = {}
@@ -182,6 +188,19 @@ def sslsession_py_shelve(
     shelf = shelves.get(number)
     if shelf is not None:
         shelf.shelve(bytes(ffi.buffer(key, length)), bytes(ffi.buffer(der, size)), version, made_at)
+
+
+@_entry(error=None)
+def sslsession_py_token(number: int, token: Any, size: int) -> None:
+    shelf = shelves.get(number)
+    if shelf is not None:
+        shelf.issue(bytes(ffi.buffer(token, size)))
+
+
+@_entry(error=0)
+def sslsession_py_early(number: int, handle: Any, token: Any, size: int) -> int:
+    shelf = shelves.get(number)
+    return int(shelf is not None and shelf.asked(handle, bytes(ffi.buffer(token, size))))
 
 
 @_entry(error=0)

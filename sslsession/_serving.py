@@ -15,7 +15,11 @@ from sslsession.errors import SessionError
 
 AUTHENTICATION_LIMIT = 7 * 24 * 3600
 """Seconds since the full handshake after which no renewal keeps a session alive."""
-COUNTS = ("resumed", "refused", "expired", "revoked", "cut", "dropped", "renewed")
+COUNTS = "resumed refused expired revoked cut dropped renewed early_data early_data_refused".split()
+EARLY_MOST, SKIPPED = 2**32 - 1, 2**26
+"""Bytes: what is rejected is read and thrown away, records and all, be it of a ticket that allowed more than today."""
+NO_ANTI_REPLAY = 1 << 24
+"""Of OpenSSL's own, which knows this process's internal cache and nothing else (SSL_OP_NO_ANTI_REPLAY)."""
 _numbers = itertools.count(1)
 
 
@@ -28,12 +32,16 @@ def server_context(ctx: ssl.SSLContext) -> ssl.SSLContext:
 
 
 def make_rules(
-    context_id: bytes = b"", limit: float = AUTHENTICATION_LIMIT, stores: bool = False, idles: bool = False
+    context_id: bytes = b"",
+    limit: float = AUTHENTICATION_LIMIT,
+    stores: bool = False,
+    idles: bool = False,
+    early: bool = False,
 ) -> Any:
     """An ``sslsession_server``; its number is ``number_of`` it."""
     settings = ffi.new("sslsession_server_settings *")
     settings.number = next(_numbers)
-    settings.stores, settings.idles = stores, idles
+    settings.stores, settings.idles, settings.early = stores, idles, early
     settings.authentication_limit = int(limit)
     settings.context_id = hashlib.sha256(context_id).digest()
     native = lib.sslsession_server_new(settings)
@@ -81,7 +89,9 @@ def limit(context: ssl.SSLContext, attachment: Attachment, user: User, lifetime:
 class Joined:
     """A context that a cache is attached to, and what it had before."""
 
-    def __init__(self, context: ssl.SSLContext, user: User, lifetime: int, tickets: int) -> None:
+    def __init__(
+        self, context: ssl.SSLContext, user: User, lifetime: int, tickets: int, early: int = 0
+    ) -> None:
         self.context = weakref.ref(context)
         self._user = user
         self._attachment: Attachment = join(context, user)
@@ -89,6 +99,16 @@ class Joined:
         pointer = _borrow.context_pointer(context)
         self._before = lib.SSL_CTX_get_num_tickets(pointer)
         lib.SSL_CTX_set_num_tickets(pointer, tickets)
+        self._before_early: tuple[int, int, bool] | None = None
+        if early:
+            self._before_early = (
+                lib.SSL_CTX_get_max_early_data(pointer),
+                lib.SSL_CTX_get_recv_max_early_data(pointer),
+                bool(context.options & NO_ANTI_REPLAY),
+            )
+            lib.SSL_CTX_set_max_early_data(pointer, early)
+            lib.SSL_CTX_set_recv_max_early_data(pointer, min(EARLY_MOST, max(2 * early, SKIPPED)))
+            context.options |= NO_ANTI_REPLAY
 
     def heirs(self) -> list[Any]:
         """The rules of who stays, such as a ring: its tickets may be of sessions that were withdrawn."""
@@ -99,8 +119,15 @@ class Joined:
         """As it was."""
         context = self.context()
         if context is not None:
+            pointer = _borrow.context_pointer(context)
             limit(context, self._attachment, self._user, None)
-            lib.SSL_CTX_set_num_tickets(_borrow.context_pointer(context), self._before)
+            lib.SSL_CTX_set_num_tickets(pointer, self._before)
+            if self._before_early is not None:
+                most, received, no_anti_replay = self._before_early
+                lib.SSL_CTX_set_max_early_data(pointer, most)
+                lib.SSL_CTX_set_recv_max_early_data(pointer, received)
+                if not no_anti_replay:
+                    context.options &= ~NO_ANTI_REPLAY
         self._attachment.leave(self._user)
 
 

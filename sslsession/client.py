@@ -23,7 +23,8 @@ from sslsession._asked import Asked
 from sslsession._attachment import Attachment, User
 from sslsession._keeping import Keeping, Limits
 from sslsession._libssl import ffi, lib
-from sslsession.errors import InvalidSession, SessionError, SessionExpired, SessionMismatch, UnsupportedError
+from sslsession.early_data import permitting
+from sslsession.errors import InvalidSession, SessionError, SessionExpired, SessionMismatch
 from sslsession.resumption import Reason, canonical_name
 from sslsession.session import Session
 
@@ -44,6 +45,8 @@ class ClientSessionCache:
         server's shorter lifetime counts, and a week always does (RFC 8446 4.6.1).
     partition
         Any text. Caches of different partitions never share a session, also in one store: one for each tenant.
+    early_data
+        Whether :func:`write_early_data` and :func:`send_replayable` may use its sessions.
     same_host_any_port
         Whether a session of one port of a host is offered at another one. FTPS needs that.
 
@@ -77,10 +80,6 @@ class ClientSessionCache:
                 raise ValueError(f"{name} must be more than 0 seconds, not {seconds!r}")
         if not isinstance(partition, str):
             raise TypeError(f"partition must be text, not {type(partition).__name__}")
-        if early_data:
-            raise UnsupportedError(
-                "early data cannot be sent by this version of sslsession: leave early_data out"
-            )
         whole = all(
             seconds in (None, inf) or seconds == int(seconds) for seconds in (max_lifetime, idle_lifetime)
         )
@@ -90,6 +89,9 @@ class ClientSessionCache:
         opened = _opened(store)
         self._keeping = Keeping(opened, opened is not store, limits, clock)
         self._clock = clock
+        if early_data:
+            permitting.add(self._keeping.number)
+            weakref.finalize(self._keeping, permitting.discard, self._keeping.number).atexit = False
         self._asked = Asked(self._keeping, clock)
         self._joined: dict[int, Joined] = {}
         self._lock = threading.RLock()

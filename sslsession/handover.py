@@ -11,6 +11,7 @@ from typing import Any
 from sslsession import _borrow
 from sslsession._libssl import ffi, lib
 from sslsession.errors import InvalidSession, SessionError, SessionExpired, SessionMismatch
+from sslsession.policy import from_native
 from sslsession.resumption import FORCEABLE, TLS1_3, Candidate, Reason, expires_at, refusal
 from sslsession.session import Session
 
@@ -132,7 +133,7 @@ def _weigh_and_offer(
         here,
         bool(same) if same >= 0 else _same_certificate(session, handle),
     )
-    reason, detail = refusal(candidate, now), ""
+    reason, detail, forced = refusal(candidate, now), "", False
     # Case apart, the name that was verified must be this very one: "a." is "a", and no certificate is for it.
     earned_until = seen.earned_until if (name or "").lower() == (here or "").lower() else 0
     if reason is None and not earned_until and not force and seen.verifies:
@@ -141,8 +142,9 @@ def _weigh_and_offer(
         if not force or reason not in FORCEABLE:
             lib.sslsession_set_reason(handle, reason)
             return reason, detail
-        earned_until = 0
-    _offer(session, handle, earned_until)
+        earned_until, forced = 0, True
+    same_settings = not forced and (bool(seen.same_settings) or _same_settings(session, handle))
+    _offer(session, handle, earned_until, same_settings)
     return None, ""
 
 
@@ -154,6 +156,16 @@ def _same_certificate(session: Session, handle: Any) -> bool:
     here = ffi.new("sslsession_policy *")
     lib.sslsession_read_policy(handle, here)
     return policy.certificate == (bytes(ffi.buffer(here.certificate)) if here.has_certificate else None)
+
+
+def _same_settings(session: Session, handle: Any) -> bool:
+    """Whether a session from bytes was made under this connection's settings; asked where early data is in question."""
+    policy = session.policy
+    if policy is None or session._native is not None or not session.max_early_data:
+        return False
+    here = ffi.new("sslsession_policy *")
+    lib.sslsession_read_policy(handle, here)
+    return policy.named(None, None) == from_native(here)
 
 
 def _verify_again(session: Session, handle: Any) -> tuple[Reason | None, str, int]:
@@ -186,12 +198,19 @@ def id_context() -> bytes:
     return session.id_context if session is not None else b""
 
 
-def _offer(session: Session, handle: Any, earned_until: int) -> None:
+def _offer(session: Session, handle: Any, earned_until: int, same_settings: bool) -> None:
     # OpenSSL's clients end a handshake that resumes a session of another id context, and ssl's differs from s_client's.
     context = id_context()
     single_use = session._version >= TLS1_3
     done = lib.sslsession_offer(
-        handle, session._pointer, context, len(context), single_use, session._chain(), earned_until
+        handle,
+        session._pointer,
+        context,
+        len(context),
+        single_use,
+        session._chain(),
+        earned_until,
+        same_settings,
     )
     if done < 0:
         raise MemoryError("OpenSSL could not copy the session")

@@ -14,13 +14,13 @@ from collections import Counter
 from types import TracebackType
 from typing import Any, Callable
 
-from sslsession import _borrow, _callbacks, _revocations, _serving, _shelf
+from sslsession import _accepting, _borrow, _callbacks, _revocations, _serving, _shelf
 from sslsession._attachment import User
 from sslsession._libssl import ffi, lib
 from sslsession._revocations import Withdrawn
 from sslsession._serving import AUTHENTICATION_LIMIT
 from sslsession._ticker import ticker
-from sslsession.errors import StoreError, UnsupportedError
+from sslsession.errors import StoreError
 from sslsession.resumption import TLS1_2, TLS1_3
 from sslsession.session import Session
 
@@ -32,7 +32,8 @@ POLL_EVERY = 0.3
 FIRST_LOOK = 0.5
 """Seconds that making a cache may wait for its store; until that answers, nothing from before is resumed."""
 COUNTED = (
-    "hits misses stored store_errors dropped evicted resumed renewed expired refused revoked cut".split()
+    "hits misses stored store_errors dropped evicted resumed renewed expired refused revoked cut"
+    " early_data early_data_refused".split()
 )
 OPENSSLS = {
     "openssl_accept": 24,
@@ -58,6 +59,11 @@ class ServerSessionCache:
         The most sessions that this process's memory holds, where that is the store: those not used for longest go.
     tickets
         How many TLS 1.3 tickets a client gets after a full handshake.
+    max_early_data
+        Bytes that a client may send before the handshake is done, to who calls :func:`read_early_data`. 0: none.
+    accept_early_data
+        Called with the connection and the :class:`Session` of a client that sends early data; unless it says yes, the
+        handshake goes on without. Each ticket's first time only: the store sees to that, for all who share it.
     context_id
         Bytes or text that servers of one store must have in common, for their sessions to be each other's.
     authentication_limit
@@ -82,13 +88,12 @@ class ServerSessionCache:
         size: int = SIZE,
         tickets: int = 2,
         max_early_data: int = 0,
-        accept_early_data: Callable[..., bool] | None = None,
+        accept_early_data: _accepting.Accept | None = None,
         context_id: bytes | str | None = None,
         authentication_limit: float = AUTHENTICATION_LIMIT,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        if max_early_data or accept_early_data is not None:
-            raise UnsupportedError("early data on servers is not there yet: leave max_early_data at 0")
+        _accepting.check(max_early_data, accept_early_data)
         for name, value, most in (
             ("lifetime", lifetime, LIFETIME_MOST),
             ("idle_lifetime", idle_lifetime, LIFETIME_MOST),
@@ -106,8 +111,10 @@ class ServerSessionCache:
         identity = context_id.encode() if isinstance(context_id, str) else context_id or b""
         self._shares = store is not None
         self._number, self._rules = _serving.make_rules(
-            identity, authentication_limit, True, idle_lifetime is not None
+            identity, authentication_limit, True, idle_lifetime is not None, max_early_data > 0
         )
+        self._accepting = _accepting.Accepting(self._shelf, accept_early_data, self._lifetime, clock)
+        self._early = max_early_data
         if clock is not time.time:
             lib.sslsession_server_set_time(self._rules, int(clock()))
         self._withdrawn = Withdrawn(self._rules, identity, authentication_limit)
@@ -150,7 +157,7 @@ class ServerSessionCache:
                 return
             user = User()
             user.server, user.stores, user.holder = self._rules, True, self
-            self._joined.append(_serving.Joined(context, user, self._lifetime, self._tickets))
+            self._joined.append(_serving.Joined(context, user, self._lifetime, self._tickets, self._early))
 
     def detach(self, ctx: ssl.SSLContext) -> None:
         """Leaves the context as it was found. Its connections go on; what was kept stays in the store."""
@@ -300,6 +307,15 @@ class _Reached:
         if cache is not None:
             cache._shelve(session_id, der, version, made_at)
 
+    def issue(self, token: bytes) -> None:
+        cache = self._cache()
+        if cache is not None:
+            cache._accepting.issue(token)
+
+    def asked(self, handle: Any, token: bytes) -> bool:
+        cache = self._cache()
+        return cache is not None and cache._accepting.asked(handle, token)
+
     def unshelve(self, session_id: bytes, version: int) -> bytes | None:
         cache = self._cache()
         return cache._unshelve(session_id, version) if cache is not None else None
@@ -310,6 +326,7 @@ def _after_fork() -> None:
         cache._lock = threading.RLock()
         cache._withdrawn.after_fork()
         cache._shelf.after_fork()
+        cache._accepting.after_fork()
 
 
 if hasattr(os, "register_at_fork"):

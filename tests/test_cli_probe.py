@@ -56,7 +56,7 @@ class TestAgainstNginx:
         assert probe(f"localhost:{resuming.port}", "--ca", ca.pem_path).splitlines() == [
             f"localhost:{resuming.port} (127.0.0.1), certificate verified",
             "TLS 1.3: yes, TLS_AES_256_GCM_SHA384, x25519",
-            "  PSK: resumed; tickets 2, then 1; lifetime 300 s (5 min); 0-RTT 16384 bytes",
+            "  PSK: resumed; tickets 2, then 1; lifetime 300 s (5 min); 0-RTT 16384 bytes, accepted",
             "TLS 1.2: yes, TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384, x25519",
             "  ticket: resumed; tickets 1, then 0; lifetime 300 s (5 min)",
             "  session id: resumed",

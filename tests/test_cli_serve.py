@@ -88,7 +88,8 @@ class TestLines:
         assert began == {"event": "listening", "host": "127.0.0.1", "port": server.port, "pids": [server.pid]}
         known = {"worker": 1, "version": "TLSv1.3", "server_name": "localhost", "cipher": SUITE["1.3"]}
         assert connections == [
-            {"event": "connection", **known, "resumed": resumed, "error": None} for resumed in (False, True)
+            {"event": "connection", **known, "resumed": resumed, "early_data": None, "error": None}
+            for resumed in (False, True)
         ]
 
     def test_handshakes_that_fail(self, named: list[Path | str], server_identity: Identity) -> None:
@@ -222,6 +223,7 @@ class TestAnswers:
                 "version: TLSv1.3",
                 f"cipher: {SUITE['1.3']}",
                 "session: full handshake",
+                "early data: -",
                 "server name: localhost",
                 "worker: 1",
             ]

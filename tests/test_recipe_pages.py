@@ -18,7 +18,7 @@ def index() -> str:
 
 
 def test_the_index_lists_each_page_once(index: str):
-    assert sorted(re.findall(r"^\| \[[\w.]+\]\(([\w-]+)\.md\) \|", index, re.MULTILINE)) == PAGES
+    assert sorted(re.findall(r"^\| \[[\w. ]+\]\(([\w-]+)\.md\) \|", index, re.MULTILINE)) == PAGES
 
 
 def test_each_page_is_run_by_some_test():

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any, Callable, NamedTuple, Optional
 
 from sslsession.bench.costs import Cost
+from sslsession.bench.delay import Waited
 from sslsession.bench.measure import microseconds, ratio, undisturbed
 from sslsession.bench.run import Result, VersionResult
 
@@ -142,6 +143,17 @@ def cost_lines(costs: Sequence[Cost]) -> list[str]:
         f"{cost.title:<48}{cost.value:>10{'.2f' if cost.unit == 'x' else '.1f'}} {cost.unit}"
         for cost in costs
     ]
+
+
+def delay_lines(ways: Sequence[Waited], delay: float) -> list[str]:
+    """How long each way to begin waits for an answer. delay: of each way, in milliseconds."""
+    head = f"{f'TLS 1.3, {2 * delay:g} ms a round trip':<30}{'ms':>12}{'round trips':>14}"
+    rows = [
+        f"{each.title:<30}{each.seconds * 1000:>12.1f}"
+        + (f"{each.seconds * 500 / delay:>14.2f}" if delay else "")
+        for each in ways
+    ]
+    return [head, *rows]
 
 
 def failures(result: Result) -> list[str]:

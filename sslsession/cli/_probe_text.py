@@ -62,7 +62,7 @@ def _table(report: Report) -> Table:
             styled(_state(kind), kind.resumed),
             _counts(kind) if kind.tickets else "-",
             "-" if kind.lifetime is None else f"{kind.lifetime} s",
-            f"{kind.max_early_data} bytes" if kind.max_early_data else "-",
+            _early(kind) or "-",
         )
     return table
 
@@ -94,9 +94,15 @@ def _kind(kind: KindReport) -> str:
         return "not offered by the server" + (f" ({kind.why_not})" if kind.why_not else "")
     facts = [f"tickets {_counts(kind)}"] if kind.tickets else []
     facts += [f"lifetime {duration(kind.lifetime)}"] if kind.lifetime is not None else []
-    facts += [f"0-RTT {kind.max_early_data} bytes"] if kind.max_early_data else []
+    facts += [f"0-RTT {_early(kind)}"] if kind.max_early_data else []
     state = "resumed" if kind.resumed else f"not resumed ({kind.why_not})"
     return "; ".join([state, *facts])
+
+
+def _early(kind: KindReport) -> str:
+    """How much early data is allowed, and whether it is really taken."""
+    known = [f"{kind.max_early_data} bytes", kind.early_data] if kind.max_early_data else []
+    return ", ".join(each for each in known if each)
 
 
 def _counts(kind: KindReport) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ssl
 from collections.abc import Iterator
 from typing import Callable
 
@@ -14,6 +15,7 @@ from rich.table import Table
 from sslsession import _borrow
 from sslsession.bench import report
 from sslsession.bench.costs import measure_costs
+from sslsession.bench.delay import WARM, measure_link
 from sslsession.bench.identity import VERSIONS
 from sslsession.bench.run import Result, VersionResult, run
 from sslsession.bench.servers import measure_servers
@@ -44,17 +46,35 @@ from sslsession.cli._terminal import json_option, out, say_json
     show_default=True,
     help="How many entries a large MemoryStore has.",
 )
+@click.option(
+    "--delay",
+    type=click.FloatRange(0, 5000),
+    metavar="MS",
+    help="Measure how long an answer takes over a way of so many ms, and nothing else.",
+)
 @json_option
 def bench(
-    version: str | None, rounds: int, handshakes: int, redis: str | None, entries: int, as_json: bool
+    version: str | None,
+    rounds: int,
+    handshakes: int,
+    redis: str | None,
+    entries: int,
+    delay: float | None,
+    as_json: bool,
 ) -> None:
     """What resumption saves: full and resumed handshakes, measured here.
 
     Both ends are in this process and speak through memory, so it is their work together that is timed, and no
     network. Server certificate: ECDSA P-256, verified with its name. Ratios are taken within rounds, so that they
     hold on a busy machine, where the times themselves do not.
+
+    With --delay there is a way between the two, and what counts is the time to the first byte of an answer: full,
+    resumed, and with early data. TLS 1.3; TCP's own round trip is not in it.
     """
     _borrow.prove()
+    if delay is not None:
+        _delayed(delay, rounds, as_json)
+        return
     versions = [version] if version is not None else list(VERSIONS)
     with _progress(len(versions) * rounds) as step:
         result = run(versions, rounds=rounds, handshakes=handshakes, step=step)
@@ -67,6 +87,20 @@ def bench(
     failures = report.failures(result)
     if failures:
         raise click.ClickException("; ".join(failures))
+
+
+def _delayed(delay: float, rounds: int, as_json: bool) -> None:
+    with _progress(rounds + WARM) as step:
+        found = measure_link(delay / 1000, rounds, step)
+    if as_json:
+        ways = {each.title: round(each.seconds * 1000, 1) for each in found}
+        say_json({"delay": delay, "round_trip": 2 * delay, "rounds": rounds, "milliseconds": ways})
+    else:
+        click.echo("\n".join(report.delay_lines(found, delay)))
+        click.echo(f"{ssl.OPENSSL_VERSION}, {rounds} rounds, medians.")
+    failed = [each.title for each in found if each.failed]
+    if failed:
+        raise click.ClickException(f"some connections began otherwise: {', '.join(failed)}")
 
 
 @contextlib.contextmanager

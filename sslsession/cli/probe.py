@@ -71,7 +71,7 @@ def probe(
     """Connect to a server, reconnect, and say what it resumes.
 
     PORT is 443 unless given, or the protocol's with --starttls; an IPv6 address with a port is [ADDRESS]:PORT.
-    A server that resumes nothing is a finding, not an error.
+    A server that resumes nothing is a finding, not an error. Where it allows early data, a HEAD request is sent so.
     """
     if ca is not None and insecure:
         raise click.UsageError("--ca names whom to trust, and --insecure trusts anyone: take one of them.")

@@ -16,6 +16,7 @@ from typing import Any
 import click
 from rich.text import Text
 
+from sslsession._accepting import MOST
 from sslsession._keyfiles import SIZES
 from sslsession._schedules import ROTATE_EVERY
 from sslsession.cli._cache_text import plural
@@ -71,6 +72,14 @@ KEYS = "random|secret:env:NAME|secret:file:PATH|shared|file:PATH[:FORMAT]"
     "--context-id", metavar="TEXT", help="What servers must have in common to resume each other's sessions."
 )
 @click.option(
+    "--early-data",
+    type=click.IntRange(0, MOST),
+    metavar="BYTES",
+    default=0,
+    show_default=True,
+    help="How much a client may send before its handshake is done.",
+)
+@click.option(
     "--protocol",
     type=click.Choice(PROTOCOLS),
     default=PROTOCOLS[0],
@@ -92,7 +101,8 @@ def serve(
 
     It echoes what it gets, and answers an HTTP request with what is known of the connection. Without --cert it makes
     itself a certificate for localhost, which clients cannot verify; sessions end with it, as they do with any other
-    certificate.
+    certificate. With --early-data that of each ticket is taken once, by whichever worker, and answered at once: what is
+    echoed, and GET, HEAD and OPTIONS.
 
     \b
     KEYS, which all workers share:
@@ -116,7 +126,7 @@ def serve(
         context = _context(options)
         with _sessions(context, options) as cache:
             listeners = listen(host, port, workers)
-            voice.fleet = fleet = Fleet(context, protocol, cache.close)
+            voice.fleet = fleet = Fleet(context, protocol, cache.close, early=options["early_data"] > 0)
             name = listeners[0].getsockname()[:2]
             fleet.run(listeners, lambda pids: voice.begun(name, pids, options), voice.tell, voice.died)
     finally:
@@ -174,7 +184,10 @@ def _sessions(context: ssl.SSLContext, options: dict[str, Any]) -> ServerSession
         if not options["no_tickets"]:
             _ring(options).attach(context)
         cache = ServerSessionCache(
-            options["store"], lifetime=options["lifetime"], context_id=options["context_id"]
+            options["store"],
+            lifetime=options["lifetime"],
+            context_id=options["context_id"],
+            max_early_data=options["early_data"],
         )
         cache.attach(context)
     except UnsupportedError as error:
@@ -230,9 +243,10 @@ class Voice:
         shown = {"127.0.0.1": "localhost", "0.0.0.0": "localhost", "::": "::1"}.get(host, host)  # noqa: S104
         where, near = (f"[{each}]:{port}" if ":" in each else f"{each}:{port}" for each in (host, shown))
         trust, insecure = ("", "") if options["cert"] else (" -k", " --insecure")
+        early = "  # then -sess_in" + (", -early_data FILE" if options["early_data"] else "")
         click.echo(
             f"listening on {where}, {plural(len(pids), 'worker')}; Ctrl-C ends it; to try it:\n"
-            f"  openssl s_client -connect {near} -sess_out s.pem  # then -sess_in\n"
+            f"  openssl s_client -connect {near} -sess_out s.pem{early}\n"
             f"  curl{trust} https://{near}/ https://{near}/\n"
             f"  sslsession probe{insecure} {near}"
         )
@@ -274,10 +288,17 @@ class Voice:
 def _line(record: Record) -> Text:
     if record["error"] is not None:
         return Text.assemble(
-            f"worker {record['worker']}  ", ("failed", STYLES[False]), f"  {record['error']}"
+            f"worker {record['worker']}  ", ("failed", STYLES[False]), f"  {record['error']}{_early(record)}"
         )
     name = printable(record["server_name"] or "-")
     state = ("resumed", STYLES[True]) if record["resumed"] else ("full   ", STYLES[None])
     return Text.assemble(
-        f"worker {record['worker']}  {record['version']}  ", state, f"  {name}  {record['cipher']}"
+        f"worker {record['worker']}  {record['version']}  ",
+        state,
+        f"  {name}  {record['cipher']}",
+        _early(record),
     )
+
+
+def _early(record: Record) -> str:
+    return f"  0-RTT {record['early_data']}" if record["early_data"] else ""

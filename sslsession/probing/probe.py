@@ -2,7 +2,8 @@
 
 Every kind of resumption is tried alone, by two connections under one context: a full handshake that earns a session,
 then one that offers it. Only OpenSSL's flag on the second says that it was resumed; equal ids or tickets say nothing
-(RFC 5077 3.4, RFC 8446 4.6.1).
+(RFC 5077 3.4, RFC 8446 4.6.1). Where tickets allow early data, a third connection sends some, for a server may promise
+to take it and take none.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import ssl
 from collections.abc import Sequence
 from typing import Callable
 
+from sslsession.early_data import EarlyData
 from sslsession.probing.failures import NotSpoken, ProbeError
 from sslsession.probing.reports import (
     PSK,
@@ -91,11 +93,23 @@ class Probe:
             self._step("TLS 1.3 PSK")
             second = self._again(kind, ctx, usable.pop(), listen=True)
             usable.extend(second.tickets if second is not None else ())
+            if kind.max_early_data and usable:
+                self._step("TLS 1.3 0-RTT")
+                kind.early_data = self._early(ctx, usable)
             if keep and not usable:
                 with contextlib.suppress(NotSpoken):
                     usable.extend(self._visitor.visit(ctx, listen=True).tickets)
             kind.session = _good(usable[-1] if usable else None)
         return version
+
+    def _early(self, ctx: ssl.SSLContext, usable: list[Session]) -> str | None:
+        """What becomes of early data on a connection of its own; uses the newest ticket, and brings those that come."""
+        try:
+            visit = self._visitor.visit(ctx, usable.pop(), listen=True, early=True)
+        except ProbeError as error:
+            return f"failed: {error}"
+        usable.extend(visit.tickets)
+        return None if visit.early is EarlyData.NOT_SENT else visit.early.name.lower()
 
     def _tls12(self) -> VersionReport:
         self._step("TLS 1.2")

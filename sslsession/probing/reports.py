@@ -29,7 +29,9 @@ class KindReport:
     tickets_when_resumed: int | None = None
     """How many came on the resumed one; a client of single-use tickets runs dry at 0."""
     max_early_data: int = 0
-    """Bytes of 0-RTT data that the server takes."""
+    """Bytes of 0-RTT data that the server's tickets allow."""
+    early_data: str | None = None
+    """What became of a request that was sent so: "accepted", "rejected", or "failed: " and why; None: none was."""
     session: Session | None = field(default=None, repr=False)
     """The newest session of this kind that is still unused."""
 

@@ -13,6 +13,7 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
+from sslsession.early_data import EarlyData, early_data_status, write_early_data
 from sslsession.errors import SessionError
 from sslsession.handover import get_session, set_session, why_not_resumed
 from sslsession.hooks import SessionHooks
@@ -48,6 +49,8 @@ class Visit:
     """Each session or ticket that came, in order."""
     remark: str | None = None
     """How the server ended the connection after the handshake, where that was an alert."""
+    early: EarlyData = EarlyData.NOT_SENT
+    """What became of the question, where it was to be sent as early data."""
 
     @property
     def tickets(self) -> tuple[Session, ...]:
@@ -70,8 +73,16 @@ class Visitor:
         """The address that all connections go to; empty before the first one."""
         return str(self.address[0]) if self.address is not None else ""
 
-    def visit(self, ctx: ssl.SSLContext, session: Session | None = None, *, listen: bool = False) -> Visit:
-        """One connection from TCP to close. session: what to offer. listen: wait for TLS 1.3's tickets.
+    def visit(
+        self,
+        ctx: ssl.SSLContext,
+        session: Session | None = None,
+        *,
+        listen: bool = False,
+        early: bool = False,
+    ) -> Visit:
+        """One connection from TCP to close. session: what to offer. listen: wait for TLS 1.3's tickets. early: send the
+        question that makes the server speak, as early data; it is safe to do twice.
 
         Errors: :class:`ProbeError`; :class:`NotSpoken` where another TLS version may do better.
         """
@@ -85,15 +96,18 @@ class Visitor:
                 refusal = self._offer(conn, session) if session is not None else None
                 conn.settimeout(_left(deadline))
                 try:
+                    if early:
+                        write_early_data(conn, self._question())
                     conn.do_handshake()
                 except OSError as error:
                     raise failures.of_handshake(str(self.target), self.timeout, error) from error
                 reused = bool(conn.session_reused)
                 why_not = None if reused or session is None else refusal or str(why_not_resumed(conn))
+                status = early_data_status(conn)
                 remark = self._listen(conn, received, deadline) if listen else None
                 own = get_session(conn)
                 _close(conn, deadline)
-        return Visit(reused, why_not, own, tuple(received), remark)
+        return Visit(reused, why_not, own, tuple(received), remark, status)
 
     def _plain(self, deadline: float) -> socket.socket:
         candidates = [(self._family, self.address)] if self.address is not None else self._look_up()
@@ -161,7 +175,8 @@ class Visitor:
         last = time.monotonic()
         with contextlib.suppress(OSError):
             # Whoever closed already left an alert to read.
-            conn.sendall(self._question())
+            if early_data_status(conn) is not EarlyData.ACCEPTED:
+                conn.sendall(self._question())
         try:
             while heard < MOST_ANSWER:
                 before = len(received)

@@ -52,8 +52,11 @@ def listen(host: str, port: int, workers: int) -> list[socket.socket]:
 class Fleet:
     """Workers, and what ends them: the function ``end``, SIGINT or SIGTERM, and the end of this process."""
 
-    def __init__(self, context: ssl.SSLContext, protocol: str, at_end: Callable[[], object]) -> None:
-        """at_end: called in each worker when it ends."""
+    def __init__(
+        self, context: ssl.SSLContext, protocol: str, at_end: Callable[[], object], *, early: bool = False
+    ) -> None:
+        """at_end: called in each worker when it ends. early: whether early data is read."""
+        self._early = early
         self.signal = 0
         """The signal that ended it; 0: none did."""
         self._context, self._protocol, self._at_end = context, protocol, at_end
@@ -104,7 +107,7 @@ class Fleet:
 
     def _work(self, number: int, listener: socket.socket, tell: Tell) -> None:
         try:
-            Worker(self._context, listener, self._theirs, number, tell, self._protocol).run()
+            Worker(self._context, listener, self._theirs, number, tell, self._protocol, self._early).run()
         finally:
             self._at_end()
 

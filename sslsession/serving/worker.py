@@ -10,15 +10,20 @@ import socket
 import ssl
 from typing import Any, Callable, Optional
 
+from sslsession.early_data import EarlyData, early_data_status, read_early_data, write_early_data
 from sslsession.probing.failures import printable, told
 
 Record = dict[str, Any]
 """What is told of a connection; its keys are always those of ``UNKNOWN``."""
 Tell = Callable[[Optional[Record]], object]
 """Gets the record of each connection after its handshake, or what became of that; and None at its end."""
-UNKNOWN: Record = dict.fromkeys(("worker", "version", "resumed", "server_name", "cipher", "error"))
+UNKNOWN: Record = dict.fromkeys(
+    ("worker", "version", "resumed", "early_data", "server_name", "cipher", "error")
+)
 PROTOCOLS = ("auto", "echo", "http")
 REQUEST = re.compile(rb"[A-Z]+ \S+ HTTP/1\.[01]\r?\n")
+SAFE = re.compile(rb"(?:GET|HEAD|OPTIONS) ")
+"""What may be answered early (RFC 9110 9.2.1, RFC 8470)."""
 HEAD_END = re.compile(rb"\r?\n\r?\n")
 LENGTH = re.compile(rb"(?i)\ncontent-length:[ \t]*(\d{1,9})\s")
 JSON_WANTED = re.compile(rb"(?i)\naccept:[^\n]*\bjson\b")
@@ -38,7 +43,10 @@ class Worker:
         number: int,
         tell: Tell,
         protocol: str,
+        early: bool = False,
     ) -> None:
+        """early: whether early data is read."""
+        self._early = early
         self._context, self._listener, self._stop = context, listener, stop
         self._number, self._tell, self._protocol = number, tell, protocol
         self._tasks: set[asyncio.Task[None]] = set()
@@ -88,13 +96,16 @@ class Worker:
 
     async def _serve(self, conn: ssl.SSLSocket) -> None:
         try:
-            failed = await _handshake(conn)
+            hasty = Hasty(self._protocol, self._record)
+            failed = await _handshake(conn, hasty if self._early else None)
             if failed is not None:
-                self._say({**UNKNOWN, "worker": self._number, "error": failed})
+                known = {"worker": self._number, "early_data": _early(conn), "error": failed}
+                self._say({**UNKNOWN, **known})
                 return
-            self._say(record := self._record(conn))
+            self._say(record := hasty.record or self._record(conn))
             with contextlib.suppress(OSError):  # the client is gone
-                await self._converse(conn, record)
+                if not hasty.answered:
+                    await self._converse(conn, record, hasty)
         finally:
             await _end(conn)
             self._say(None)
@@ -104,20 +115,57 @@ class Worker:
         return {
             **UNKNOWN,
             "worker": self._number,
-            "version": conn.version(),
+            "version": conn.version() or "TLSv1.3",  # ssl tells none before the handshake is done
             "resumed": conn.session_reused,
+            "early_data": _early(conn),
             "server_name": vars(conn).get("asked_for"),
             "cipher": cipher and cipher[0],
         }
 
-    async def _converse(self, conn: ssl.SSLSocket, record: Record) -> None:
-        data = await _read(conn)
-        if self._protocol == "http" or (self._protocol == "auto" and REQUEST.match(data)):
+    async def _converse(self, conn: ssl.SSLSocket, record: Record, hasty: Hasty) -> None:
+        data = hasty.waiting or await _read(conn)
+        if not hasty.echoed and _is_http(self._protocol, data):
             await _write(conn, await _answer(data, conn, record))
             return
         while data:
             await _write(conn, data)
             data = await _read(conn)
+
+
+class Hasty:
+    """What becomes of early data: it is echoed, requests that are safe are answered, and others wait."""
+
+    def __init__(self, protocol: str, record: Callable[[ssl.SSLSocket], Record]) -> None:
+        self._protocol, self._record = protocol, record
+        self.record: Record | None = None
+        self.waiting = b""
+        self.answered = self.echoed = False
+
+    async def begin(self, conn: ssl.SSLSocket) -> None:
+        """Returns when there is no more early data."""
+        while early := await _do(conn, read_early_data, conn, PIECE):
+            self.record = self.record or self._record(conn)
+            if not self.answered:
+                await self._hasten(conn, self.record, self.waiting + early)
+
+    async def _hasten(self, conn: ssl.SSLSocket, record: Record, data: bytes) -> None:
+        if self.echoed or not _is_http(self._protocol, data):
+            self.echoed = True
+            await _do(conn, write_early_data, conn, data)
+        elif SAFE.match(data) and HEAD_END.search(data) and not LENGTH.search(data):
+            self.answered, self.waiting = True, b""
+            await _do(conn, write_early_data, conn, await _answer(data, conn, record))
+        else:
+            self.waiting = data
+
+
+def _early(conn: ssl.SSLSocket) -> str | None:
+    status = early_data_status(conn)
+    return None if status is EarlyData.NOT_SENT else status.name.lower()
+
+
+def _is_http(protocol: str, data: bytes) -> bool:
+    return protocol == "http" or (protocol == "auto" and REQUEST.match(data) is not None)
 
 
 async def _do(conn: ssl.SSLSocket, call: Callable[..., Any], *arguments: Any) -> Any:
@@ -138,10 +186,16 @@ async def _do(conn: ssl.SSLSocket, call: Callable[..., Any], *arguments: Any) ->
             leave(conn)
 
 
-async def _handshake(conn: ssl.SSLSocket) -> str | None:
-    """What went wrong; None: nothing did."""
+async def _handshake(conn: ssl.SSLSocket, hasty: Hasty | None = None) -> str | None:
+    """What went wrong; None: nothing did. hasty: gets early data."""
+
+    async def shake() -> None:
+        if hasty is not None:
+            await hasty.begin(conn)
+        await _do(conn, conn.do_handshake)
+
     try:
-        await asyncio.wait_for(_do(conn, conn.do_handshake), HANDSHAKE_SECONDS)
+        await asyncio.wait_for(shake(), HANDSHAKE_SECONDS)
     except asyncio.TimeoutError:
         return f"no handshake within {HANDSHAKE_SECONDS:g} s"
     except OSError as error:
@@ -195,7 +249,7 @@ def _page(record: Record) -> str:
     shown = {**record, "session": "resumed" if record["resumed"] else "full handshake"}
     return "".join(
         f"{name.replace('_', ' ')}: {printable(str(shown[name] or '-'))}\n"
-        for name in ("version", "cipher", "session", "server_name", "worker")
+        for name in ("version", "cipher", "session", "early_data", "server_name", "worker")
     )
 
 
