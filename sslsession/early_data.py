@@ -142,6 +142,15 @@ def read_early_data(conn: Any, size: int = READ_SIZE) -> bytes:
     borrowed = _borrow.borrow(conn)
     if not lib.SSL_is_server(borrowed.ssl):
         raise SessionError("read_early_data is for servers; a client's answer comes with read()")
+    if getattr(borrowed.owner, "holds_early_data_back", False):
+        raise SessionError(
+            "this connection's validators look at the client when the handshake is done: "
+            "call wait_for_handshake, which returns the early data then"
+        )
+    return _read_early(borrowed, size)
+
+
+def _read_early(borrowed: _borrow.Borrowed, size: int) -> bytes:
     state = _state_of(borrowed)
     if state.ended or lib.SSL_is_init_finished(borrowed.ssl):
         return b""
@@ -162,7 +171,7 @@ def wait_for_handshake(conn: Any) -> bytes:
     borrowed = _borrow.borrow(conn)
     rest = _rests.setdefault(borrowed.owner, bytearray())
     while lib.SSL_is_server(borrowed.ssl):
-        more = read_early_data(conn)
+        more = _read_early(borrowed, READ_SIZE)
         if not more:
             break
         rest += more

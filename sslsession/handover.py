@@ -80,6 +80,11 @@ def set_session(conn: Any, session: Session, *, force: bool = False) -> None:
     need_session(session)
     borrowed = _borrow.borrow(conn)
     handle = borrowed.ssl
+    if not force and not is_allowed(borrowed.owner, session):
+        raise SessionMismatch(
+            "the session was earned without validators, and this connection has some. Connect without it, "
+            "or pass force=True: then the validators judge the certificate that it shows"
+        )
     now = int(time.time())
     seen = ffi.new(SEEN)
     native, held = session._native or ffi.NULL, session._held or ffi.NULL
@@ -97,6 +102,12 @@ def set_session(conn: Any, session: Session, *, force: bool = False) -> None:
         if reason is Reason.NAME_MISMATCH:
             detail = f" ({session.server_name!r}, and this connection is for {here!r})"
         raise ERRORS.get(reason, SessionMismatch)(f"{reason}{detail}. {ADVICE[reason]}")
+
+
+def is_allowed(owner: Any, session: Session) -> bool:
+    """Whether a connection takes this session at all: of a ``TLSConnection`` with validators, one earned under some."""
+    allows = getattr(owner, "allows_session", None)
+    return allows is None or bool(allows(session))
 
 
 def offer_unasked(session: Session, handle: Any, here: str | None, now: int) -> Reason | None:
