@@ -78,7 +78,7 @@ class TLSConnection:
 
     __slots__ = (
         "_backlog", "_baked", "_early", "_error", "_gate", "_incoming", "_initialised", "_kept_id", "_limit",
-        "_object", "_outgoing", "_own_context", "_peer_closed", "_read", "_settings", "_settled", "_started", "_state",
+        "_object", "_outgoing", "_own_context", "_peer_closed", "_quick", "_read", "_settings", "_settled", "_started", "_state",
         "_write", "__weakref__",
     )  # fmt: skip
     _inits: list[Callable[[TLSConnection], Any]] = []  # noqa: RUF012
@@ -132,7 +132,7 @@ class TLSConnection:
 
     def _forget_transport(self) -> None:
         self._error: BaseException | None = None
-        self._started = self._peer_closed = self._early = False
+        self._quick = self._started = self._peer_closed = self._early = False
         self._backlog = bytearray()
 
     # Beginning
@@ -320,45 +320,63 @@ class TLSConnection:
         without close_notify, so that what was received may not be all; the same again with each further call.
         What came whole before the error is returned first. ``TypeError`` for what is no bytes.
         """
-        if type(data) is not bytes:
-            data = _bytes_like(data)
-        if self._state is not State.BEGUN:
-            if self._state is State.CLOSED:
-                return b""
+        if not self._quick or not 0 < len(data) <= WRITE_MOST:
+            return self._receive_with_care(_bytes_like(data))
+        incoming, read, parts = self._incoming, self._read, []
+        incoming.write(data)
+        try:
+            while incoming.pending:
+                part = read(RECORD)
+                if not part:
+                    self._peer_closed, self._quick = True, False
+                    break
+                parts.append(part)
+        except ssl.SSLWantReadError:
+            pass
+        except BaseException as error:
+            self._fail(error)
+            if not parts:
+                raise
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def _receive_with_care(self, data: Any) -> bytes:
+        """All but large amounts of data on a connection with which nothing is special: the same, seldom."""
+        if self._state is State.NEW:
             self._begin()
+        if self._state is State.CLOSED:
+            return b""
         if self._error is not None:
             raise self._error
         if self._peer_closed:
             return b""
         parts: list[bytes] = []
-        incoming = self._incoming
         try:
-            ended = not data
-            if ended:
-                incoming.write_eof()
-            else:
-                for at in range(0, len(data), WRITE_MOST):
-                    incoming.write(data[at : at + WRITE_MOST] if len(data) > WRITE_MOST else data)
-            if not self._passes():
-                return b""
-            if self._backlog:
+            for at in range(0, len(data), WRITE_MOST):
+                self._incoming.write(data[at : at + WRITE_MOST])
+            if not len(data):
+                self._incoming.write_eof()
+            if self._passes():
                 self._send_backlog()
-            read = self._read
-            while incoming.pending or ended:
-                part = read(RECORD)
-                if not part:
-                    self._peer_closed = True
-                    break
-                parts.append(part)
+                self._read_all(parts, not len(data))
         except WAITING:
             pass
         except BaseException as error:
             self._fail(error)
             if not parts:
                 raise
-        if self._limit < RECORD and parts and max(map(len, parts)) > self._limit:
-            raise self._too_large(max(map(len, parts)))
-        return parts[0] if len(parts) == 1 else b"".join(parts)
+        largest = max(map(len, parts), default=0)
+        if largest > self._limit:
+            raise self._too_large(largest)
+        self._quick = self.is_connected and not self._peer_closed and not self._backlog and self._limit == RECORD
+        return b"".join(parts)
+
+    def _read_all(self, parts: list[bytes], ended: bool) -> None:
+        while self._incoming.pending or ended:
+            part = self._read(RECORD)
+            if not part:
+                self._peer_closed = True
+                return
+            parts.append(part)
 
     def _passes(self) -> bool:
         """Whether the handshake is done and the peer accepted; goes on with it where it is not."""
@@ -379,7 +397,7 @@ class TLSConnection:
         """
         if self._error is not None:
             raise self._error
-        if self._state is not State.BEGUN or self._gate is None or not self._gate.passed:
+        if not self._quick and (self._state is not State.BEGUN or self._gate is None or not self._gate.passed):
             what = "closed" if self._state is State.CLOSED else "not through its handshake"
             raise SessionError(f"the connection is {what}, so nothing can be sent: see is_connected")
         view = memoryview(_bytes_like(data)).cast("B")
@@ -394,6 +412,7 @@ class TLSConnection:
             raise
         if at < size:
             self._backlog += view[at:]
+            self._quick = False
         return size
 
     def _send_backlog(self) -> None:
@@ -405,6 +424,8 @@ class TLSConnection:
 
         Ask after each other call, an exception too. A client's first call makes its first bytes.
         """
+        if self._quick:
+            return self._outgoing.read(size)  # type: ignore[no-any-return]
         if self._state is State.NEW:
             self._begin()
         if not self._started and self._state is State.BEGUN and not self._settings["server_side"]:
@@ -419,7 +440,7 @@ class TLSConnection:
         return self._outgoing.read(size) if self._outgoing is not None else b""
 
     def _fail(self, error: BaseException) -> None:
-        self._error = error
+        self._error, self._quick = error, False
         self._say_goodbye()
         if self._gate is not None and not self._gate.accepted and lib.SSL_is_init_finished(self._handle()):
             from sslsession.client import forget_peer
@@ -447,7 +468,7 @@ class TLSConnection:
         if self._settings["resume"]:
             self._kept_id = self.session_id
         self._say_goodbye()
-        self._state = State.CLOSED
+        self._state, self._quick = State.CLOSED, False
 
     def _say_goodbye(self) -> None:
         try:
