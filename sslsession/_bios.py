@@ -20,7 +20,9 @@ class BorrowedBIO:
     def __init__(self, bio: Any, keeper: Any) -> None:
         self._bio, self._keeper = bio, keeper
         if bio == ffi.NULL or lib.BIO_method_type(bio) != MEMORY:
-            raise SessionError("adopt() takes an SSLObject over memory BIOs (SSLContext.wrap_bio), no socket's")
+            raise SessionError(
+                "adopt() takes an SSLObject over memory BIOs (SSLContext.wrap_bio), no socket's"
+            )
 
     @property
     def pending(self) -> int:

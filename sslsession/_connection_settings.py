@@ -40,7 +40,9 @@ class CipherSuites(enum.Enum):
     basic = "AES128-SHA256:AES256-SHA256:AES128-SHA:AES256-SHA"
     """RSA key exchange with CBC, without forward secrecy: for peers that have nothing else."""
     full = (
-        "ECDHE+AESGCM:ECDHE+CHACHA20:DHE+AESGCM:DHE+CHACHA20:ECDHE+AES:DHE+AES:RSA+AESGCM:" + basic + ":!aNULL:!eNULL"
+        "ECDHE+AESGCM:ECDHE+CHACHA20:DHE+AESGCM:DHE+CHACHA20:ECDHE+AES:DHE+AES:RSA+AESGCM:"
+        + basic
+        + ":!aNULL:!eNULL"
     )
     """The same, after all that is better."""
 
@@ -76,7 +78,9 @@ class Certificate:
     def __init__(self, chain: Any, key: Any, password: Any = None) -> None:
         for name, path in (("chain", chain), ("key", key)):
             if not isinstance(path, (str, os.PathLike)):
-                raise TypeError(f"certificate: the {name} is the path of a PEM file, not {type(path).__name__}")
+                raise TypeError(
+                    f"certificate: the {name} is the path of a PEM file, not {type(path).__name__}"
+                )
         if password is not None and not isinstance(password, (str, bytes, bytearray)):
             raise TypeError(f"certificate: the password is text or bytes, not {type(password).__name__}")
         self.chain, self.key, self._password = os.fspath(chain), os.fspath(key), password
@@ -114,7 +118,9 @@ def _certificate(value: Any) -> Any:
     if value is None or isinstance(value, Certificate):
         return value
     if not isinstance(value, (tuple, list)) or len(value) not in (2, 3):
-        raise TypeError("certificate is (chain, key) or (chain, key, password), of which the first two are paths")
+        raise TypeError(
+            "certificate is (chain, key) or (chain, key, password), of which the first two are paths"
+        )
     return Certificate(*value)
 
 

@@ -23,7 +23,10 @@ def describe(connection: TLSConnection) -> str:
         ("host", connection.server_hostname or "none"),
         ("options", ", ".join(name for name in OPTIONS if getattr(connection, name)) or "none"),
         ("certificate", connection.certificate or baked("certificate") or "the context's, if it has one"),
-        ("validators", ", ".join(map(_name, connection.validators)) or "none: the context's verification alone"),
+        (
+            "validators",
+            ", ".join(map(_name, connection.validators)) or "none: the context's verification alone",
+        ),
         ("max buffer size", f"{size.name} ({size.bytes} bytes)"),
         ("cipher suites", suites.name if isinstance(suites, CipherSuites) else suites or "the context's"),
         ("cache size", "default" if kept is None else kept or "0: none"),

@@ -24,7 +24,11 @@ SET_SESS_CACHE_MODE, SET_MAX_SEND_FRAGMENT = 44, 52
 SESS_CACHE_OFF = 0
 NO_RENEGOTIATION = 1 << 30
 UNDER_VALIDATORS = 1 << 24  # SSL_OP_NO_ANTI_REPLAY
-FRAGMENT_CODES = (1 << 13, 1 << 16, 1 << 21)  # COOKIE_EXCHANGE, NO_SESSION_RESUMPTION_ON_RENEGOTIATION, PRIORITIZE_CHACHA
+FRAGMENT_CODES = (
+    1 << 13,
+    1 << 16,
+    1 << 21,
+)  # COOKIE_EXCHANGE, NO_SESSION_RESUMPTION_ON_RENEGOTIATION, PRIORITIZE_CHACHA
 TICKETS_PER_PEER, SERVER_SIZE = 8, 20480
 _attaching = threading.RLock()
 
@@ -63,7 +67,9 @@ def refuse_contradictions(settings: dict[str, Any], baked: dict[str, Any]) -> No
         raise ValueError("client_auth is for servers, which ask clients for a certificate")
     if settings["verify_later"]:
         if server:
-            raise ValueError("verify_later is for clients: a server verifies during the handshake or not at all")
+            raise ValueError(
+                "verify_later is for clients: a server verifies during the handshake or not at all"
+            )
         if not settings["validators"] and not settings["insecure"]:
             raise ValueError(
                 "verify_later without validators would trust anybody: add validators, or say insecure=True"
@@ -84,15 +90,17 @@ def refuse_contradictions(settings: dict[str, Any], baked: dict[str, Any]) -> No
 def settle(settings: dict[str, Any], own: ssl.SSLContext | None, baked: dict[str, Any]) -> Settled:
     """Decides. own: the context that :func:`new_context` made, None where the user gave his.
 
-    Errors: ``ValueError`` for what is unsafe, contradicts itself or is missing; ``OSError``, ``ssl.SSLError`` for files.
+    Errors: ``ValueError`` for what is unsafe, contradicts itself or is missing; of files ``OSError``, ``ssl.SSLError``.
     """
     server, context = settings["server_side"], own if own is not None else settings["context"]
     inner = _borrow.true_context(context)
     if own is not None:
         _apply(settings, own)
     if _borrow.protocol_of(inner) == (ssl.PROTOCOL_TLS_CLIENT if server else ssl.PROTOCOL_TLS_SERVER):
-        raise ValueError(f"the context is a {'client' if server else 'server'}'s, and this side is the other one")
-    _require_verification(settings, context, own is not None)
+        raise ValueError(
+            f"the context is a {'client' if server else 'server'}'s, and this side is the other one"
+        )
+    _require_verification(settings, context)
     with _attaching:
         never = _join_cache(settings, context, inner, own is not None, baked)
     return Settled(context, inner, never)
@@ -115,13 +123,17 @@ def _apply(settings: dict[str, Any], context: ssl.SSLContext) -> None:
             ) from None
 
 
-def _require_verification(settings: dict[str, Any], context: ssl.SSLContext, own: bool) -> None:
+def _require_verification(settings: dict[str, Any], context: ssl.SSLContext) -> None:
     verifies, validators = is_verifying(context), settings["validators"]
     if settings["server_side"]:
         if settings["client_auth"] and context.verify_mode != ssl.CERT_REQUIRED:
-            raise ValueError("client_auth=True, and the context does not require it: set its verify_mode to CERT_REQUIRED")
+            raise ValueError(
+                "client_auth=True, and the context does not require it: set its verify_mode to CERT_REQUIRED"
+            )
         if validators and not verifies:
-            raise ValueError("a server's validators look at client certificates: ask for them with client_auth=True")
+            raise ValueError(
+                "a server's validators look at client certificates: ask for them with client_auth=True"
+            )
         return
     if settings["verify_later"] and verifies:
         raise ValueError(
@@ -150,18 +162,22 @@ def _join_cache(
 ) -> bool:
     """Gives the context a cache unless it has one; whether its connections must be kept from resuming one by one."""
     server, size = settings["server_side"], settings["cache_size"]
-    joined = [each for each in _users(inner) if (each.server or each.ring if server else each.pool) is not None]
+    joined = [
+        each for each in _users(inner) if (each.server or each.ring if server else each.pool) is not None
+    ]
     if not settings["resume"] or size == 0:
         if own:
             _end_resumption(context, inner, joined, server)
         elif joined:
             raise ValueError(
-                "resume=False or cache_size=0, and a cache is attached to the context: detach it, or give another context"
+                "nothing is to be resumed, and a cache is attached to the context: detach it, or give another context"
             )
         return bool(server and not own)
     if joined and not own:
         if size not in (None, baked.get("cache_size")):
-            raise ValueError("cache_size is of a cache of this connection's own, and its context has one attached")
+            raise ValueError(
+                "cache_size is of a cache of this connection's own, and its context has one attached"
+            )
         return False
     if server:
         from sslsession.server import ServerSessionCache
@@ -215,3 +231,12 @@ def earned_under_validators(session: Any) -> bool:
     """Whether a :class:`Session` comes from a connection that had validators; False where that is not known."""
     policy = session.policy
     return policy is not None and bool(policy.options & UNDER_VALIDATORS)
+
+
+def _after_fork() -> None:
+    global _attaching
+    _attaching = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

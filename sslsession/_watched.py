@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import os
 import ssl
 import threading
 import weakref
@@ -28,7 +29,9 @@ _making = threading.Lock()
 class Gate:
     """Closed until the handshake is done, the validators have accepted the peer, and ``on_handshake`` agreed."""
 
-    def __init__(self, connection: Any, chosen: tuple[Any, ...], on_handshake: Callable[..., Any] | None) -> None:
+    def __init__(
+        self, connection: Any, chosen: tuple[Any, ...], on_handshake: Callable[..., Any] | None
+    ) -> None:
         self._connection = weakref.ref(connection)
         self._on_handshake = on_handshake
         self.validators = chosen
@@ -91,7 +94,7 @@ class Watched:
 
     @property
     def session(self) -> Any:
-        return ssl.SSLObject.session.fget(self)  # type: ignore[attr-defined]
+        return super().session  # type: ignore[misc]
 
     @session.setter
     def session(self, session: Any) -> None:
@@ -100,7 +103,7 @@ class Watched:
                 "this connection has validators, and an ssl.SSLSession does not tell whether it was earned under any: "
                 "use sslsession.set_session"
             )
-        ssl.SSLObject.session.fset(self, session)  # type: ignore[attr-defined]
+        vars(ssl.SSLObject)["session"].fset(self, session)
 
     @property
     def holds_early_data_back(self) -> bool:
@@ -113,7 +116,7 @@ class Watched:
 
 
 @functools.lru_cache(maxsize=64)
-def _watched(base: type) -> type:
+def _watched(base: Any) -> type:
     return type(f"Watched{base.__name__}", (Watched, base), {})
 
 
@@ -136,3 +139,12 @@ def wrap(settled: Settled, incoming: ssl.MemoryBIO, outgoing: ssl.MemoryBIO, **n
             f"{type(settled.context).__name__} makes its connections in a way of its own: give an ssl.SSLContext"
         )
     return made
+
+
+def _after_fork() -> None:
+    global _making
+    _making = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

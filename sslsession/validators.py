@@ -50,7 +50,7 @@ class _Pinned:
 
     def __call__(self, certificate: PeerCertificate) -> bool:
         found = hashlib.new(self.algorithm, self._pinned(certificate)).digest()
-        return any([hmac.compare_digest(found, pin) for pin in self.pins])
+        return any(hmac.compare_digest(found, pin) for pin in self.pins)
 
     def _pinned(self, certificate: PeerCertificate) -> bytes:
         return certificate.der
@@ -110,11 +110,11 @@ def _digest(pin: Pin, algorithm: str) -> bytes:
 
 
 def _parsed(pin: str, size: int) -> bytes:
-    digits = pin.replace(":", "")
+    digits, start = pin.replace(":", ""), len("sha256/") * pin.startswith("sha256/")
     try:
         if len(digits) == 2 * size:
             return bytes.fromhex(digits)
-        return base64.b64decode(pin[7:] if pin.startswith("sha256/") else pin, validate=True)
+        return base64.b64decode(pin[start:], validate=True)
     except (ValueError, binascii.Error):
         return b""
 
@@ -139,14 +139,16 @@ def require(validators: Iterable[Validator], der: bytes | None, connection: Any)
     for validator in validators:
         asked.append(getattr(validator, "__name__", None) or type(validator).__name__)
         try:
-            answer = validator(certificate)
+            answer: Any = validator(certificate)
         except Exception as error:
             cause = error
             continue
         if answer is True:
             return
         if answer is not False:
-            cause = TypeError(f"{asked[-1]} returned {type(answer).__name__}; a validator returns True or False")
+            cause = TypeError(
+                f"{asked[-1]} returned {type(answer).__name__}; a validator returns True or False"
+            )
             getattr(answer, "close", bool)()  # a coroutine that nobody awaits says so as a warning
     found = hashlib.sha256(der).hexdigest()
     raise _refused(

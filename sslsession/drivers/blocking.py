@@ -1,0 +1,142 @@
+"""``BlockingConnection``: a ``TLSConnection`` over a blocking socket, as simple programs and threads use it."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import time
+from types import TracebackType
+from typing import Any
+
+from sslsession._flow import Data
+from sslsession.connection import TLSConnection
+
+PIECE = 65536
+"""Bytes that are encrypted, and received, at a time: what lies in the processor's cache is copied for little."""
+
+
+class BlockingConnection:
+    """A TLS connection that waits.
+
+    tls
+        The :class:`TLSConnection`, which has not begun or was closed; it keeps its sessions, so the next connection of
+        the same object resumes.
+    timeout
+        Seconds that each call may take in all; None: no limit. ``TimeoutError`` after that, and the connection can go
+        on only where nothing was sent in part: better close it.
+
+    Errors of all calls: ``ssl.SSLError``, ``OSError``, and those of the :class:`TLSConnection`.
+    """
+
+    def __init__(self, tls: TLSConnection, *, timeout: float | None = None) -> None:
+        self.tls = tls
+        self.timeout = timeout
+        self.sock: socket.socket | None = None
+        self._received = bytearray()
+
+    def connect(self, address: tuple[Any, ...]) -> BlockingConnection:
+        """Connects to a server at ``(host, port)`` and ends the handshake. Returns itself, for ``with``."""
+        ends = self._ends()
+        self._adopt(socket.create_connection(address, self._left(ends)), ends, accepted=False)
+        return self
+
+    def accept(self, sock: socket.socket) -> BlockingConnection:
+        """Ends the handshake with a client that a listening socket accepted; it closes that socket in the end."""
+        self._adopt(sock, self._ends(), accepted=True)
+        return self
+
+    def _adopt(self, sock: socket.socket, ends: float | None, *, accepted: bool) -> None:
+        if self.sock is not None:
+            sock.close()
+            raise ValueError("this BlockingConnection has a socket already: close() it first")
+        self.sock, self._received = sock, bytearray()
+        with contextlib.suppress(OSError):
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        try:
+            self.tls.accept() if accepted else self.tls.connect()
+            while not self.tls.is_connected:
+                self._flush(ends)
+                self._received += self._receive(ends)
+            self._flush(ends)
+        except BaseException:
+            self._abandon()
+            raise
+
+    def send(self, data: Data) -> int:
+        """Sends all of it; how many bytes."""
+        ends, view = self._ends(), memoryview(data).cast("B")
+        for at in range(0, len(view), PIECE):
+            self.tls.send(view[at : at + PIECE])
+            self._flush(ends)
+        return len(view)
+
+    def recv(self, size: int = PIECE) -> bytes:
+        """At least one byte and at most ``size``; ``b""`` after the peer's close_notify.
+
+        ``ssl.SSLEOFError`` where the TCP connection ends without one.
+        """
+        ends = self._ends()
+        while not self._received:
+            if self.tls.peer_closed:
+                return b""
+            data = self._receive(ends)
+            self._flush(ends)
+            if 0 < len(data) <= size:
+                return data
+            self._received += data
+        data = bytes(self._received[:size])
+        del self._received[:size]
+        return data
+
+    def close(self) -> None:
+        """Says close_notify, if the socket takes it at once, and closes the socket. Closing again does nothing."""
+        self.tls.close()
+        self._abandon()
+
+    def _receive(self, ends: float | None) -> bytes:
+        sock = self._socket(ends)
+        try:
+            return self.tls.receive_data(sock.recv(PIECE))
+        except BaseException:
+            with contextlib.suppress(OSError):
+                sock.sendall(self.tls.data_to_send())  # the alert says why
+            raise
+
+    def _flush(self, ends: float | None) -> None:
+        data = self.tls.data_to_send()
+        if data:
+            self._socket(ends).sendall(data)
+
+    def _socket(self, ends: float | None) -> socket.socket:
+        if self.sock is None:
+            raise ValueError("there is no connection: call connect() or accept()")
+        self.sock.settimeout(self._left(ends))
+        return self.sock
+
+    def _abandon(self) -> None:
+        sock, self.sock = self.sock, None
+        if sock is None:
+            return
+        with sock, contextlib.suppress(OSError):
+            sock.setblocking(False)
+            sock.send(self.tls.data_to_send())
+        self.tls.close()
+
+    def _ends(self) -> float | None:
+        return None if self.timeout is None else time.monotonic() + self.timeout
+
+    def _left(self, ends: float | None) -> float | None:
+        if ends is None:
+            return None
+        left = ends - time.monotonic()
+        if left <= 0:
+            raise TimeoutError("the TLS connection timed out")
+        return left
+
+    def __enter__(self) -> BlockingConnection:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
