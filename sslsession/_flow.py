@@ -133,10 +133,11 @@ class Flow(Opening):
         largest = max(map(len, parts), default=0)
         if largest > self._limit:
             raise self._too_large(largest)
-        self._quick = (
-            self.is_connected and not self._peer_closed and not self._backlog and self._limit == RECORD
-        )
+        self._quick = self._is_ordinary()
         return b"".join(parts)
+
+    def _is_ordinary(self) -> bool:
+        return self.is_connected and not self._peer_closed and not self._backlog and self._limit == RECORD
 
     def _read_all(self, parts: list[bytes], ended: bool) -> None:
         while self._incoming.pending or ended:

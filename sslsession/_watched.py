@@ -124,7 +124,8 @@ def wrap(settled: Settled, incoming: ssl.MemoryBIO, outgoing: ssl.MemoryBIO, **n
     """A watched object of the context, whose own class for its objects is as before."""
     inner = settled.inner
     with _making:
-        base, before = inner.sslobject_class, vars(inner).get("sslobject_class")
+        base: Any = inner.sslobject_class
+        before = vars(inner).get("sslobject_class")
         inner.sslobject_class = _watched(base)
         try:
             made = settled.context.wrap_bio(incoming, outgoing, **named)

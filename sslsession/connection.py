@@ -118,6 +118,7 @@ class TLSConnection(Flow):
         settled = self._settle()
         asked = dict(self._settings)
         baked = {name: asked.pop(name) for name in ("certificate", "cipher_suites", "cache_size")}
+        asked["resume"] = asked["resume"] and baked["cache_size"] != 0
         made = TLSConnection(**{**asked, "context": settled.context, "on_init": None})
         made._baked = {**baked, **{name: value for name, value in self._baked.items() if value is not None}}
         made.on_init = asked["on_init"]
@@ -186,7 +187,7 @@ class TLSConnection(Flow):
         It was asked when the handshake was done. Source: Sming's validateCertificate. Errors: :class:`SessionError`
         where there is no connection.
         """
-        if self._state is not State.BEGUN or not lib.SSL_is_init_finished(self._handle()):
+        if not self.is_connected:
             raise SessionError(
                 "there is no connection whose certificate could be validated: see is_connected"
             )

@@ -112,7 +112,7 @@ def send_replayable(conn: Any, data: Data) -> EarlyData:
     ``do_handshake()`` raises.
     """
     borrowed = _borrow.borrow(conn)
-    owner = borrowed.owner
+    owner: Any = borrowed.owner
     if lib.SSL_is_server(borrowed.ssl):
         raise SessionError(
             "a server's first words are no request: use write_early_data, or wait for the handshake"
@@ -169,14 +169,15 @@ def wait_for_handshake(conn: Any) -> bytes:
     :func:`read_early_data`.
     """
     borrowed = _borrow.borrow(conn)
-    rest = _rests.setdefault(borrowed.owner, bytearray())
+    owner: Any = borrowed.owner
+    rest = _rests.setdefault(owner, bytearray())
     while lib.SSL_is_server(borrowed.ssl):
         more = _read_early(borrowed, READ_SIZE)
         if not more:
             break
         rest += more
-    borrowed.owner.do_handshake()
-    return bytes(_rests.pop(borrowed.owner, b""))
+    owner.do_handshake()
+    return bytes(_rests.pop(owner, b""))
 
 
 _rests: weakref.WeakKeyDictionary[Any, bytearray] = weakref.WeakKeyDictionary()
