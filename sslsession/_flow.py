@@ -11,14 +11,13 @@ import ssl
 from typing import Any, Union
 
 from sslsession import _borrow, _settling, _watched
+from sslsession._bulk import RECORD, WORTH_IT, Bulk
 from sslsession._libssl import ffi, lib
 from sslsession._opening import Opening
 from sslsession._watched import WAITING, Gate
 from sslsession.errors import FragmentTooLarge, SessionError
 
 Data = Union[bytes, bytearray, memoryview]
-RECORD = 16384
-"""The most plaintext that a record has (RFC 8446 5.1), and that a read of OpenSSL's returns."""
 WRITE_MOST = 1 << 30
 
 
@@ -34,7 +33,7 @@ class Flow(Opening):
     """The bytes of one TCP connection after another."""
 
     __slots__ = (
-        *("_backlog", "_early", "_error", "_gate", "_incoming", "_kept_id", "_object", "_outgoing"),
+        *("_backlog", "_bulk", "_early", "_error", "_gate", "_incoming", "_kept_id", "_object", "_outgoing"),
         *("_peer_closed", "_quick", "_read", "_started", "_state", "_write"),
     )
 
@@ -67,30 +66,38 @@ class Flow(Opening):
         _settling.prepare(settings, settled, _borrow.borrow(made).ssl)
         made._gate = self._gate = Gate(self, settings["validators"], settings["on_handshake"])
         self._take(made, incoming, outgoing)
+        self._bulk = Bulk(_borrow.borrow(made))
         return True
 
     def _take(self, sslobject: Any, incoming: Any, outgoing: Any) -> None:
         self._forget_transport()
         self._object, self._incoming, self._outgoing = sslobject, incoming, outgoing
+        self._bulk: Bulk | None = None
         # Past the Python layer of SSLObject: the gate is asked here, once, and not for each record.
         self._read, self._write = sslobject._sslobj.read, sslobject._sslobj.write
         self._state = State.BEGUN
 
-    def receive_data(self, data: Data) -> bytes:
+    def receive_data(self, data: Data | None = None) -> bytes:
         """Takes what the TCP connection received, as much or as little as it is; returns the plaintext in it.
 
-        ``b""`` as data: the TCP connection has ended. After the peer's close_notify there is no more plaintext, and
+        ``b""`` as data: the TCP connection has ended. Without data it goes on with what came before, which somebody
+        else has left there: after ``read_early_data``, ``wait_for_handshake`` or :meth:`adopt`. After the peer's close_notify there is no more plaintext, and
         ``peer_closed`` is True; after :meth:`close`, what still comes is dropped. There may be something to send
         afterwards, after an error too: an alert. Source: Sming's read. Errors: ``ssl.SSLError``, of which
         :class:`CertificateRefused` and :class:`FragmentTooLarge` are kinds, and ``ssl.SSLEOFError`` where the end comes
         without close_notify, so that what was received may not be all; the same again with each further call.
         What came whole before the error is returned first. ``TypeError`` for what is no bytes.
         """
-        if not self._quick or not 0 < len(data) <= WRITE_MOST:
-            return self._receive_with_care(_bytes_like(data))
+        if not self._quick or data is None or not 0 < len(data) <= WRITE_MOST:
+            return self._receive_with_care(None if data is None else _bytes_like(data))
         incoming, read, parts = self._incoming, self._read, []
-        incoming.write(data)
+        large = len(data) >= WORTH_IT and self._bulk is not None and not incoming.pending
+        if not large:
+            incoming.write(data)
         try:
+            if large:
+                self._peer_closed = self._bulk.read(data, parts)
+                self._quick = not self._peer_closed
             while incoming.pending:
                 part = read(RECORD)
                 if not part:
@@ -117,13 +124,14 @@ class Flow(Opening):
             return b""
         parts: list[bytes] = []
         try:
-            for at in range(0, len(data), WRITE_MOST):
+            for at in range(0, len(data or ()), WRITE_MOST):
                 self._incoming.write(data[at : at + WRITE_MOST])
-            if not len(data):
+            ended = data is not None and not len(data)
+            if ended:
                 self._incoming.write_eof()
             if self._passes():
                 self._send_backlog()
-                self._read_all(parts, not len(data))
+                self._read_all(parts, ended)
         except WAITING:
             pass
         except BaseException as error:

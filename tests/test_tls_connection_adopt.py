@@ -46,6 +46,15 @@ def test_what_waits_is_read_with_what_comes(pair):
     assert pair.server.read(100) == b"answer"
 
 
+def test_what_waits_is_read_where_nothing_comes(pair):
+    pair.server.write(b"before")
+    conn = TLSConnection()
+    conn.adopt(pair.client)
+    assert conn.receive_data() == b"before"
+    assert conn.receive_data() == b""
+    assert conn.is_connected
+
+
 def test_its_end(pair):
     conn = TLSConnection()
     conn.adopt(pair.client)

@@ -12,7 +12,9 @@ from sslsession._flow import Data
 from sslsession.connection import TLSConnection
 
 PIECE = 65536
-"""Bytes that are encrypted, and received, at a time: what lies in the processor's cache is copied for little."""
+"""Bytes that are encrypted at a time: what lies in the processor's cache is copied for little."""
+ROOM = 131072
+"""Bytes that are received at a time, into one buffer: memory that is new each time costs more than what is done in it."""
 
 
 class BlockingConnection:
@@ -33,6 +35,7 @@ class BlockingConnection:
         self.timeout = timeout
         self.sock: socket.socket | None = None
         self._received = bytearray()
+        self._room = memoryview(bytearray(ROOM))
 
     def connect(self, address: tuple[Any, ...]) -> BlockingConnection:
         """Connects to a server at ``(host, port)`` and ends the handshake. Returns itself, for ``with``."""
@@ -70,7 +73,7 @@ class BlockingConnection:
             self._flush(ends)
         return len(view)
 
-    def recv(self, size: int = PIECE) -> bytes:
+    def recv(self, size: int = ROOM) -> bytes:
         """At least one byte and at most ``size``; ``b""`` after the peer's close_notify.
 
         ``ssl.SSLEOFError`` where the TCP connection ends without one.
@@ -96,7 +99,7 @@ class BlockingConnection:
     def _receive(self, ends: float | None) -> bytes:
         sock = self._socket(ends)
         try:
-            return self.tls.receive_data(sock.recv(PIECE))
+            return self.tls.receive_data(self._room[: sock.recv_into(self._room)])
         except BaseException:
             with contextlib.suppress(OSError):
                 sock.sendall(self.tls.data_to_send())  # the alert says why
@@ -110,7 +113,8 @@ class BlockingConnection:
     def _socket(self, ends: float | None) -> socket.socket:
         if self.sock is None:
             raise ValueError("there is no connection: call connect() or accept()")
-        self.sock.settimeout(self._left(ends))
+        if ends is not None or self.sock.gettimeout() is not None:
+            self.sock.settimeout(self._left(ends))
         return self.sock
 
     def _abandon(self) -> None:
