@@ -40,7 +40,9 @@ MUTATIONS: list[Callable[[bytes, random.Random], bytes]] = [
     lambda data, chance: data + chance.randbytes(chance.randint(1, 300)),
     lambda data, chance: chance.randbytes(chance.randint(1, 300)) + data,
     lambda data, chance: chance.randbytes(len(data)),
-    lambda data, chance: b"\x15\x03\x03\x00\x02" + bytes([chance.randint(0, 3), chance.randrange(256)]) + data,
+    lambda data, chance: (
+        b"\x15\x03\x03\x00\x02" + bytes([chance.randint(0, 3), chance.randrange(256)]) + data
+    ),
     lambda data, chance: b"\x16\x03\x03\x00\x04\x00\x00\x00\x00" + data,
     lambda data, chance: b"",
 ]

@@ -172,7 +172,10 @@ def test_validators_run_on_each_resumption(client, server_identity):
 
 def test_no_plaintext_before_the_validators(client12, server_identity):
     """The server's first words come in the same piece as the end of its handshake."""
-    conn, server = TLSConnection("localhost", context=client12, validators=[WRONG_PIN]), serving(server_identity)
+    conn, server = (
+        TLSConnection("localhost", context=client12, validators=[WRONG_PIN]),
+        serving(server_identity),
+    )
     conn.connect()
     server.accept()
     while not server.is_connected:
@@ -187,7 +190,11 @@ def test_no_plaintext_before_the_validators(client12, server_identity):
             conn.receive_data(b"")
         with REFUSED:
             conn.send(b"secret")
-        for read in (conn.connection.read, conn.connection.do_handshake, lambda: conn.connection.write(b"secret")):
+        for read in (
+            conn.connection.read,
+            conn.connection.do_handshake,
+            lambda: conn.connection.write(b"secret"),
+        ):
             with REFUSED:
                 read()
     assert not conn.is_connected
@@ -197,7 +204,10 @@ def test_no_plaintext_before_the_validators(client12, server_identity):
 
 
 def test_whoever_drives_the_handshake_the_validators_run(client13, server_identity):
-    conn, server = TLSConnection("localhost", context=client13, validators=[WRONG_PIN]), serving(server_identity)
+    conn, server = (
+        TLSConnection("localhost", context=client13, validators=[WRONG_PIN]),
+        serving(server_identity),
+    )
     conn.connect()
     server.accept()
     with pytest.raises(ssl.SSLWantReadError):

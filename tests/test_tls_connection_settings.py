@@ -16,7 +16,13 @@ WRONG_KINDS = {
     "server_hostname": [b"localhost", 1],
     "server_side": [1, "no", None],
     "context": ["context", ssl],
-    "certificate": ["chain.pem", ("chain.pem",), (b"chain", b"key"), ("chain", "key", 1), ("a", "b", "c", "d")],
+    "certificate": [
+        "chain.pem",
+        ("chain.pem",),
+        (b"chain", b"key"),
+        ("chain", "key", 1),
+        ("a", "b", "c", "d"),
+    ],
     "client_auth": ["yes", 0],
     "validators": ["pin", len, None, [1], [sslsession.PinCertificateSHA256]],
     "verify_later": ["no", None],
@@ -33,7 +39,9 @@ WRONG_KINDS = {
 @pytest.mark.parametrize("name", WRONG_KINDS)
 def test_a_wrong_kind_is_refused_by_name(name):
     for value in WRONG_KINDS[name]:
-        with pytest.raises(TypeError, match="validator|certificate" if name in "validators certificate" else name):
+        with pytest.raises(
+            TypeError, match="validator|certificate" if name in "validators certificate" else name
+        ):
             TLSConnection(**{name: value})
         conn = TLSConnection("localhost")
         with pytest.raises(TypeError):
@@ -168,7 +176,17 @@ def test_a_connection_that_has_begun_has_its_settings(client, server_identity):
 def test_a_password_is_used_and_never_shown(server_identity, tmp_path, client, capfd):
     key, secret = tmp_path / "key.pem", "correct horse"
     subprocess.run(
-        ["openssl", "pkcs8", "-topk8", "-in", server_identity.key_path, "-out", key, "-passout", f"pass:{secret}"],
+        [
+            "openssl",
+            "pkcs8",
+            "-topk8",
+            "-in",
+            server_identity.key_path,
+            "-out",
+            key,
+            "-passout",
+            f"pass:{secret}",
+        ],
         check=True,
     )
     chain = server_identity.cert_pem_path

@@ -139,8 +139,10 @@ def test_a_refusal_is_what_ssl_raises(peer):
     error = caught.value
     assert error.reason == "CERTIFICATE_VERIFY_FAILED"
     assert error.library == "SSL"
-    assert hashlib.sha256(peer.der).hexdigest() in str(error) == error.verify_message.join(
-        ["[SSL: CERTIFICATE_VERIFY_FAILED] ", ""]
+    assert (
+        hashlib.sha256(peer.der).hexdigest()
+        in str(error)
+        == error.verify_message.join(["[SSL: CERTIFICATE_VERIFY_FAILED] ", ""])
     )
 
 
