@@ -10,7 +10,7 @@ from sslsession.errors import SessionError
 
 MEMORY = 0x0401
 """``BIO_TYPE_MEM``"""
-PENDING, SET_EOF_RETURN = 10, 130
+PENDING = 10
 PIECE = 1 << 30
 
 
@@ -45,10 +45,6 @@ class BorrowedBIO:
             if lib.BIO_write(self._bio, ffi.from_buffer(piece), len(piece)) != len(piece):
                 raise MemoryError("OpenSSL has no memory left for what was received")
         return len(view)
-
-    def write_eof(self) -> None:
-        """Nothing comes any more."""
-        lib.BIO_ctrl(self._bio, SET_EOF_RETURN, 0, ffi.NULL)
 
 
 def bios_of(sslobject: Any) -> tuple[BorrowedBIO, BorrowedBIO]:

@@ -44,6 +44,7 @@ class Flow(Opening):
         self._object: Any = None
         self._incoming: Any = None
         self._outgoing: Any = None
+        self._bulk: Bulk | None = None
         self._forget_transport()
 
     def _forget_transport(self) -> None:
@@ -72,7 +73,7 @@ class Flow(Opening):
     def _take(self, sslobject: Any, incoming: Any, outgoing: Any) -> None:
         self._forget_transport()
         self._object, self._incoming, self._outgoing = sslobject, incoming, outgoing
-        self._bulk: Bulk | None = None
+        self._bulk = None
         # Past the Python layer of SSLObject: the gate is asked here, once, and not for each record.
         self._read, self._write = sslobject._sslobj.read, sslobject._sslobj.write
         self._state = State.BEGUN
@@ -81,22 +82,25 @@ class Flow(Opening):
         """Takes what the TCP connection received, as much or as little as it is; returns the plaintext in it.
 
         ``b""`` as data: the TCP connection has ended. Without data it goes on with what came before, which somebody
-        else has left there: after ``read_early_data``, ``wait_for_handshake`` or :meth:`adopt`. After the peer's close_notify there is no more plaintext, and
-        ``peer_closed`` is True; after :meth:`close`, what still comes is dropped. There may be something to send
-        afterwards, after an error too: an alert. Source: Sming's read. Errors: ``ssl.SSLError``, of which
-        :class:`CertificateRefused` and :class:`FragmentTooLarge` are kinds, and ``ssl.SSLEOFError`` where the end comes
-        without close_notify, so that what was received may not be all; the same again with each further call.
-        What came whole before the error is returned first. ``TypeError`` for what is no bytes.
+        else has left there: after ``read_early_data``, ``wait_for_handshake`` or :meth:`adopt`. After the peer's
+        close_notify there is no more plaintext, and ``peer_closed`` is True; after :meth:`close`, what still comes is
+        dropped. There may be something to send afterwards, after an error too: an alert. Source: Sming's read.
+
+        Errors: ``ssl.SSLError``, of which :class:`CertificateRefused` and :class:`FragmentTooLarge` are kinds, and
+        ``ssl.SSLEOFError`` where the end comes without close_notify, so that what was received may not be all; the same
+        again with each further call. What came whole before the error is returned first. ``TypeError`` for what is no
+        bytes.
         """
         if not self._quick or data is None or not 0 < len(data) <= WRITE_MOST:
             return self._receive_with_care(None if data is None else _bytes_like(data))
-        incoming, read, parts = self._incoming, self._read, []
-        large = len(data) >= WORTH_IT and self._bulk is not None and not incoming.pending
+        incoming, read, bulk = self._incoming, self._read, self._bulk
+        parts: list[bytes] = []
+        large = bulk is not None and len(data) >= WORTH_IT and not incoming.pending
         if not large:
             incoming.write(data)
         try:
-            if large:
-                self._peer_closed = self._bulk.read(data, parts)
+            if bulk is not None and large:
+                self._peer_closed = bulk.read(data, parts)
                 self._quick = not self._peer_closed
             while incoming.pending:
                 part = read(RECORD)
@@ -106,9 +110,11 @@ class Flow(Opening):
                 parts.append(part)
         except ssl.SSLWantReadError:
             pass
+        except SessionError:
+            raise  # another thread is at it
         except BaseException as error:
             self._fail(error)
-            if not parts:
+            if not parts or not isinstance(error, Exception):
                 raise
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
@@ -126,18 +132,17 @@ class Flow(Opening):
         try:
             for at in range(0, len(data or ()), WRITE_MOST):
                 self._incoming.write(data[at : at + WRITE_MOST])
-            ended = data is not None and not len(data)
-            if ended:
-                self._incoming.write_eof()
             if self._passes():
                 self._send_backlog()
-                self._read_all(parts, ended)
+                self._read_all(parts)
         except WAITING:
             pass
         except BaseException as error:
             self._fail(error)
-            if not parts:
+            if not parts or not isinstance(error, Exception):
                 raise
+        if data is not None and not len(data):
+            self._end(parts)
         largest = max(map(len, parts), default=0)
         if largest > self._limit:
             raise self._too_large(largest)
@@ -147,8 +152,21 @@ class Flow(Opening):
     def _is_ordinary(self) -> bool:
         return self.is_connected and not self._peer_closed and not self._backlog and self._limit == RECORD
 
-    def _read_all(self, parts: list[bytes], ended: bool) -> None:
-        while self._incoming.pending or ended:
+    def _end(self, parts: list[bytes]) -> None:
+        """No close_notify came. Not OpenSSL says so: before Python 3.10, ssl has it take the end for one."""
+        if self._peer_closed or self._error is not None:
+            return
+        error = ssl.SSLEOFError(
+            ssl.SSL_ERROR_EOF, "EOF occurred in violation of protocol: without close_notify"
+        )
+        if self._gate is not None and not self._gate.passed:
+            self._gate.fail(error)
+        self._fail(error)
+        if not parts:
+            raise error
+
+    def _read_all(self, parts: list[bytes]) -> None:
+        while self._incoming.pending:
             part = self._read(RECORD)
             if not part:
                 self._peer_closed = True
@@ -221,7 +239,9 @@ class Flow(Opening):
         return self._outgoing.read(size) if self._outgoing is not None else b""
 
     def _fail(self, error: BaseException) -> None:
-        self._error, self._quick = error, False
+        known = isinstance(error, Exception)
+        self._error = error if known else SessionError(f"{type(error).__name__} interrupted the connection")
+        self._quick = False
         self._say_goodbye()
         if self._gate is not None and not self._gate.accepted and lib.SSL_is_init_finished(self._handle()):
             from sslsession.client import forget_peer

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import os
 import ssl
+import sys
 import threading
 from typing import Any, NamedTuple
 
@@ -45,15 +46,16 @@ class Settled(NamedTuple):
 
 def new_context(server: bool, client_auth: bool, verify_later: bool) -> ssl.SSLContext:
     """A context of ssl's own defaults that no renegotiation can change the peer of."""
-    if server:
-        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-        if client_auth:
-            context.load_default_certs(ssl.Purpose.CLIENT_AUTH)
-            context.verify_mode = ssl.CERT_REQUIRED
-    elif verify_later:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    if verify_later or sys.version_info < (3, 10):  # before, ssl's defaults are of a protocol of both sides
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER if server else ssl.PROTOCOL_TLS_CLIENT)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        if not server and not verify_later:
+            context.load_default_certs()
     else:
-        context = ssl.create_default_context()
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH if server else ssl.Purpose.SERVER_AUTH)
+    if server and client_auth:
+        context.load_default_certs(ssl.Purpose.CLIENT_AUTH)
+        context.verify_mode = ssl.CERT_REQUIRED
     context.options |= NO_RENEGOTIATION
     return context
 

@@ -125,13 +125,13 @@ def test_ssls_own_session_is_not_believed(shared, server, server_identity):
     pair = connect(shared, server)
     conn = pinned(shared, pin_of(server_identity))
     conn.connect()
-    with pytest.raises(SessionError, match="use sslsession.set_session"):
+    with pytest.raises(SessionError, match="use sslsession"):
         conn.connection.session = pair.client.session
     pair.close()
 
 
 def test_other_validators_judge_what_some_accepted(shared, server, server_identity):
-    """Both have validators, so both use the same sessions: those of the second refuse what those of the first let in."""
+    """Both have validators, so both use the same sessions: the second refuse what the first let in."""
     assert not resumed(
         pinned(shared, lambda certificate: True), TLSConnection(server_side=True, context=server)
     )

@@ -14,7 +14,8 @@ from sslsession.connection import TLSConnection
 PIECE = 65536
 """Bytes that are encrypted at a time: what lies in the processor's cache is copied for little."""
 ROOM = 131072
-"""Bytes that are received at a time, into one buffer: memory that is new each time costs more than what is done in it."""
+"""Bytes that are received at a time, into one buffer: memory that is new each time costs more than it saves."""
+TIMED_OUT = "the TLS connection timed out"
 
 
 class BlockingConnection:
@@ -40,7 +41,9 @@ class BlockingConnection:
     def connect(self, address: tuple[Any, ...]) -> BlockingConnection:
         """Connects to a server at ``(host, port)`` and ends the handshake. Returns itself, for ``with``."""
         ends = self._ends()
-        self._adopt(socket.create_connection(address, self._left(ends)), ends, accepted=False)
+        with _Timing():
+            sock = socket.create_connection(address, self._left(ends))
+        self._adopt(sock, ends, accepted=False)
         return self
 
     def accept(self, sock: socket.socket) -> BlockingConnection:
@@ -98,8 +101,10 @@ class BlockingConnection:
 
     def _receive(self, ends: float | None) -> bytes:
         sock = self._socket(ends)
+        with _Timing():
+            size = sock.recv_into(self._room)
         try:
-            return self.tls.receive_data(self._room[: sock.recv_into(self._room)])
+            return self.tls.receive_data(self._room[:size])
         except BaseException:
             with contextlib.suppress(OSError):
                 sock.sendall(self.tls.data_to_send())  # the alert says why
@@ -108,7 +113,8 @@ class BlockingConnection:
     def _flush(self, ends: float | None) -> None:
         data = self.tls.data_to_send()
         if data:
-            self._socket(ends).sendall(data)
+            with _Timing():
+                self._socket(ends).sendall(data)
 
     def _socket(self, ends: float | None) -> socket.socket:
         if self.sock is None:
@@ -134,7 +140,7 @@ class BlockingConnection:
             return None
         left = ends - time.monotonic()
         if left <= 0:
-            raise TimeoutError("the TLS connection timed out")
+            raise TimeoutError(TIMED_OUT)
         return left
 
     def __enter__(self) -> BlockingConnection:
@@ -144,3 +150,14 @@ class BlockingConnection:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+class _Timing:
+    """A timeout of the socket's is a ``TimeoutError``, also before Python 3.10. A generator would cost more."""
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: Any) -> None:
+        if isinstance(error, socket.timeout):
+            raise TimeoutError(TIMED_OUT) from None
