@@ -65,6 +65,7 @@ class Flow(Opening):
             server_hostname=settings["server_hostname"],
         )
         _settling.prepare(settings, settled, _borrow.borrow(made).ssl)
+        made._fragments = settings["max_buffer_size"].bytes if settings["max_buffer_size"].code else RECORD
         made._gate = self._gate = Gate(self, settings["validators"], settings["on_handshake"])
         self._take(made, incoming, outgoing)
         self._bulk = Bulk(_borrow.borrow(made))

@@ -72,6 +72,8 @@ class Watched:
     """What is put before the context's class of SSLObjects; without a gate it is that class."""
 
     _gate: Gate | None = None
+    _fragments = 16384
+    """What a client asks its server for, in bytes."""
 
     def do_handshake(self) -> None:
         gate = self._gate
@@ -110,9 +112,17 @@ class Watched:
         """Whether early data may be read only when the handshake is done."""
         return self._gate is not None and bool(self._gate.validators) and not self._gate.passed
 
-    def allows_session(self, session: Any) -> bool:
-        """Whether the session may be offered: validators do not believe what was earned without any."""
-        return self._gate is None or not self._gate.validators or earned_under_validators(session)
+    def objection_to(self, session: Any) -> str:
+        """Why the session may not be offered; empty where it may.
+
+        Validators do not believe what was earned without any, and OpenSSL's servers end a handshake that resumes a
+        session of another fragment length (RFC 6066 4).
+        """
+        if self._gate is not None and self._gate.validators and not earned_under_validators(session):
+            return "it was earned without validators, and this connection has some"
+        if session.max_packet_size != self._fragments:
+            return f"its records have {session.max_packet_size} bytes, and this connection asks for {self._fragments}"
+        return ""
 
 
 @functools.lru_cache(maxsize=64)

@@ -80,10 +80,10 @@ def set_session(conn: Any, session: Session, *, force: bool = False) -> None:
     need_session(session)
     borrowed = _borrow.borrow(conn)
     handle = borrowed.ssl
-    if not force and not is_allowed(borrowed.owner, session):
+    objection = "" if force else objection_of(borrowed.owner, session)
+    if objection:
         raise SessionMismatch(
-            "the session was earned without validators, and this connection has some. Connect without it, "
-            "or pass force=True: then the validators judge the certificate that it shows"
+            f"the session does not suit this TLSConnection: {objection}. Connect without it, or pass force=True"
         )
     now = int(time.time())
     seen = ffi.new(SEEN)
@@ -104,10 +104,10 @@ def set_session(conn: Any, session: Session, *, force: bool = False) -> None:
         raise ERRORS.get(reason, SessionMismatch)(f"{reason}{detail}. {ADVICE[reason]}")
 
 
-def is_allowed(owner: Any, session: Session) -> bool:
-    """Whether a connection takes this session at all: of a ``TLSConnection`` with validators, one earned under some."""
-    allows = getattr(owner, "allows_session", None)
-    return allows is None or bool(allows(session))
+def objection_of(owner: Any, session: Session) -> str:
+    """What a ``TLSConnection`` has against a session; other connections have nothing."""
+    asked = getattr(owner, "objection_to", None)
+    return "" if asked is None else str(asked(session))
 
 
 def offer_unasked(session: Session, handle: Any, here: str | None, now: int) -> Reason | None:

@@ -12,6 +12,8 @@ from helpers.peers import SocketPair
 from helpers.tls import WRONG_PIN, pin_of
 from sslsession import CertificateRefused, MaxBufferSize, SessionError, TLSConnection, get_session
 
+pytestmark = pytest.mark.binding
+
 
 @pytest.fixture
 def pair(client, server):

@@ -52,7 +52,11 @@ def attempt(client: TLSConnection, server: TLSConnection) -> None:
     carry(client, server)
 
 
-def test_a_plain_connection_earns_and_one_with_validators_does_not_resume(shared, server, server_identity):
+@pytest.mark.parametrize("options", [0, ssl.OP_NO_RENEGOTIATION])
+def test_a_plain_connection_earns_and_one_with_validators_does_not_resume(
+    shared, server, server_identity, options
+):
+    shared.options |= options
     connect(shared, server).close()
     assert shared.cache.stats()["sessions"] >= 1
     conn, other = pinned(shared, pin_of(server_identity)), TLSConnection(server_side=True, context=server)
@@ -104,6 +108,19 @@ def test_a_session_that_was_set_is_not_believed(shared, server, server_identity,
         sslsession.set_session(conn, session)
     sslsession.set_session(conn, session, force=True)
     other = TLSConnection(server_side=True, context=server)
+    other.accept()
+    carry(conn, other)
+    assert conn.connection.session_reused
+
+
+def test_a_session_earned_under_validators_can_be_set_where_there_are_some(shared, server, server_identity):
+    earning = pinned(shared, pin_of(server_identity))
+    join(earning, other := TLSConnection(server_side=True, context=server))
+    saved = sslsession.get_session(earning).to_bytes()
+    part(earning, other)
+    conn, other = pinned(shared, pin_of(server_identity)), TLSConnection(server_side=True, context=server)
+    conn.connect()
+    sslsession.set_session(conn, Session.from_bytes(saved))
     other.accept()
     carry(conn, other)
     assert conn.connection.session_reused

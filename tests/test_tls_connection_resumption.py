@@ -71,6 +71,15 @@ def test_another_fragment_length_does_not_resume_and_does_not_fail(client, servi
     assert resumed(second, serving_one.another())
 
 
+def test_a_session_of_another_fragment_length_is_not_set(client, serving_one):
+    small = TLSConnection("localhost", context=client, max_buffer_size=MaxBufferSize.K1)
+    join(small, serving_one)
+    conn = TLSConnection("localhost", context=client)
+    conn.connect()
+    with pytest.raises(sslsession.SessionMismatch, match="1024 bytes, and this connection asks for 16384"):
+        sslsession.set_session(conn, sslsession.get_session(small))
+
+
 def test_a_server_that_resumes_nothing_in_a_context_of_others(client, server_identity):
     for version in ("1.2", "1.3"):
         context = server_context(server_identity, version=version)

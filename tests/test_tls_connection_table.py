@@ -11,6 +11,8 @@ from helpers.memory import Pair
 from helpers.tls import WRONG_PIN, carry, exchange, join, part, pin_of, resumed, serving
 from sslsession import CipherSuites, MaxBufferSize, PeerCertificate, SessionError, TLSConnection, get_session
 
+pytestmark = pytest.mark.binding
+
 
 @pytest.fixture
 def server(server_identity):
@@ -210,8 +212,9 @@ def test_on_accept_on_connect(client, server):
         conn.connect()
     conn = TLSConnection("localhost", context=client, on_handshake=lambda *_: False)
     conn.connect()
-    with pytest.raises(SessionError, match="on_handshake returned False"):
-        carry(conn, server.another())
+    for call in (lambda: carry(conn, server.another()), lambda: conn.connection.read()):
+        with pytest.raises(SessionError, match="on_handshake returned False"):
+            call()
     assert not conn.is_connected
 
 
