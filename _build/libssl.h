@@ -239,7 +239,7 @@ uint32_t SSL_CTX_get_max_early_data(const SSL_CTX *);
 uint32_t SSL_CTX_get_recv_max_early_data(const SSL_CTX *);
 void SSL_CTX_set_allow_early_data_cb(SSL_CTX *, early_data_cb, void *); // C
 void SSL_set_shutdown(SSL *, int); // C
-void SSL_set0_rbio(SSL *, BIO *);
+void SSL_set0_rbio(SSL *, BIO *); // C
 BIO *SSL_get_rbio(const SSL *);
 BIO *SSL_get_wbio(const SSL *);
 long BIO_ctrl(BIO *, int, long, void *);
@@ -261,8 +261,7 @@ int SSL_write(SSL *, const void *, int); // C
 int SSL_shutdown(SSL *); // C
 const BIO_METHOD *BIO_s_mem(void);
 BIO *BIO_new(const BIO_METHOD *);
-BIO *BIO_new_mem_buf(const void *, int);
-int BIO_up_ref(BIO *);
+int BIO_up_ref(BIO *); // C
 int BIO_free(BIO *);
 int BIO_read(BIO *, void *, int);
 int BIO_write(BIO *, const void *, int);

@@ -6,34 +6,26 @@ Large transfers take the short way through ``receive_data`` and ``send``: where 
 
 from __future__ import annotations
 
-import enum
 import ssl
 from typing import Any, Union
 
 from sslsession import _borrow, _settling, _watched
-from sslsession._bulk import RECORD, WORTH_IT, Bulk
 from sslsession._libssl import ffi, lib
-from sslsession._opening import Opening
+from sslsession._opening import Opening, State
 from sslsession._watched import WAITING, Gate
 from sslsession.errors import FragmentTooLarge, SessionError
 
 Data = Union[bytes, bytearray, memoryview]
+RECORD = 16384
+"""The most plaintext that a record has (RFC 8446 5.1), and that a read of OpenSSL's returns."""
 WRITE_MOST = 1 << 30
-
-
-class State(enum.Enum):
-    """Where a connection is."""
-
-    NEW = "not begun"
-    BEGUN = "in its handshake or connected"
-    CLOSED = "closed"
 
 
 class Flow(Opening):
     """The bytes of one TCP connection after another."""
 
     __slots__ = (
-        *("_backlog", "_bulk", "_early", "_error", "_gate", "_incoming", "_kept_id", "_object", "_outgoing"),
+        *("_backlog", "_early", "_error", "_gate", "_incoming", "_kept_id", "_object", "_outgoing"),
         *("_peer_closed", "_quick", "_read", "_started", "_state", "_write"),
     )
 
@@ -44,7 +36,6 @@ class Flow(Opening):
         self._object: Any = None
         self._incoming: Any = None
         self._outgoing: Any = None
-        self._bulk: Bulk | None = None
         self._forget_transport()
 
     def _forget_transport(self) -> None:
@@ -68,13 +59,11 @@ class Flow(Opening):
         made._fragments = settings["max_buffer_size"].bytes if settings["max_buffer_size"].code else RECORD
         made._gate = self._gate = Gate(self, settings["validators"], settings["on_handshake"])
         self._take(made, incoming, outgoing)
-        self._bulk = Bulk(_borrow.borrow(made))
         return True
 
     def _take(self, sslobject: Any, incoming: Any, outgoing: Any) -> None:
         self._forget_transport()
         self._object, self._incoming, self._outgoing = sslobject, incoming, outgoing
-        self._bulk = None
         # Past the Python layer of SSLObject: the gate is asked here, once, and not for each record.
         self._read, self._write = sslobject._sslobj.read, sslobject._sslobj.write
         self._state = State.BEGUN
@@ -92,17 +81,17 @@ class Flow(Opening):
         again with each further call. What came whole before the error is returned first. ``TypeError`` for what is no
         bytes.
         """
+        parts = self.receive_records(data)
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def receive_records(self, data: Data | None = None) -> list[bytes]:
+        """The same as :meth:`receive_data`, the plaintext of each record for itself: large data is copied once less."""
         if not self._quick or data is None or not 0 < len(data) <= WRITE_MOST:
             return self._receive_with_care(None if data is None else _bytes_like(data))
-        incoming, read, bulk = self._incoming, self._read, self._bulk
+        incoming, read = self._incoming, self._read
         parts: list[bytes] = []
-        large = bulk is not None and len(data) >= WORTH_IT and not incoming.pending
-        if not large:
-            incoming.write(data)
+        incoming.write(data)
         try:
-            if bulk is not None and large:
-                self._peer_closed = bulk.read(data, parts)
-                self._quick = not self._peer_closed
             while incoming.pending:
                 part = read(RECORD)
                 if not part:
@@ -111,24 +100,22 @@ class Flow(Opening):
                 parts.append(part)
         except ssl.SSLWantReadError:
             pass
-        except SessionError:
-            raise  # another thread is at it
         except BaseException as error:
             self._fail(error)
             if not parts or not isinstance(error, Exception):
                 raise
-        return parts[0] if len(parts) == 1 else b"".join(parts)
+        return parts
 
-    def _receive_with_care(self, data: Any) -> bytes:
+    def _receive_with_care(self, data: Any) -> list[bytes]:
         """All but large amounts of data on a connection with which nothing is special: the same, seldom."""
         if self._state is State.NEW:
             self._begin()
         if self._state is State.CLOSED:
-            return b""
+            return []
         if self._error is not None:
             raise self._error
         if self._peer_closed:
-            return b""
+            return []
         parts: list[bytes] = []
         try:
             for at in range(0, len(data or ()), WRITE_MOST):
@@ -148,7 +135,7 @@ class Flow(Opening):
         if largest > self._limit:
             raise self._too_large(largest)
         self._quick = self._is_ordinary()
-        return b"".join(parts)
+        return parts
 
     def _is_ordinary(self) -> bool:
         return self.is_connected and not self._peer_closed and not self._backlog and self._limit == RECORD

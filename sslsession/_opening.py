@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import ssl
 from typing import TYPE_CHECKING, Any, Callable
 
@@ -11,6 +12,14 @@ from sslsession.errors import SessionError
 
 if TYPE_CHECKING:
     from sslsession.connection import TLSConnection
+
+
+class State(enum.Enum):
+    """Where a connection is."""
+
+    NEW = "not begun"
+    BEGUN = "in its handshake or connected"
+    CLOSED = "closed"
 
 
 class Opening:

@@ -15,8 +15,9 @@ from typing import Any, Callable
 from sslsession import _bios, _borrow, _settling, validators as _validators
 from sslsession._connection_settings import CipherSuites, MaxBufferSize
 from sslsession._describe_connection import describe
-from sslsession._flow import Flow, State
+from sslsession._flow import Flow
 from sslsession._libssl import lib
+from sslsession._opening import State
 from sslsession._watched import Gate
 from sslsession.errors import SessionError
 from sslsession.validators import Validator

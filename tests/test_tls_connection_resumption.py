@@ -9,7 +9,7 @@ import pytest
 import sslsession
 from helpers.contexts import client_context, server_context
 from helpers.memory import connect
-from helpers.tls import carry, exchange, join, part, pin_of, resumed, serving
+from helpers.tls import carry, exchange, join, part, pin_of, resumed, same_trust, serving
 from sslsession import ClientSessionCache, MaxBufferSize, Reason, SessionError, TLSConnection
 
 
@@ -109,7 +109,7 @@ def test_set_session_between_connect_and_the_first_bytes(client12, serving_one):
     join(first, server := serving_one.another())
     saved = sslsession.get_session(first).to_bytes()
     part(first, server)
-    second = TLSConnection("localhost", context=client_context_of(client12))
+    second = TLSConnection("localhost", context=same_trust(client12))
     for _ in range(2):
         second.connect()
         sslsession.set_session(second, sslsession.Session.from_bytes(saved))
@@ -119,18 +119,12 @@ def test_set_session_between_connect_and_the_first_bytes(client12, serving_one):
         second.close()
 
 
-def client_context_of(context: ssl.SSLContext) -> ssl.SSLContext:
-    made = client_context(version="1.2" if context.maximum_version == ssl.TLSVersion.TLSv1_2 else "1.3")
-    made.load_verify_locations(cadata=b"".join(context.get_ca_certs(True)))
-    return made
-
-
 def test_a_session_of_bytes_is_resumed(client, serving_one):
     first = TLSConnection("localhost", context=client)
     join(first, server := serving_one.another())
     saved = sslsession.get_session(first).to_bytes()
     part(first, server)
-    second, server = TLSConnection("localhost", context=client_context_of(client)), serving_one.another()
+    second, server = TLSConnection("localhost", context=same_trust(client)), serving_one.another()
     second.connect()
     sslsession.set_session(second, sslsession.Session.from_bytes(saved))
     server.accept()

@@ -6,9 +6,9 @@ import ssl
 
 import pytest
 
-from helpers.contexts import client_context, server_context
+from helpers.contexts import server_context
 from helpers.memory import Pair
-from helpers.tls import WRONG_PIN, carry, exchange, join, part, pin_of, resumed, serving
+from helpers.tls import WRONG_PIN, carry, exchange, join, part, pin_of, resumed, same_trust, serving
 from sslsession import CipherSuites, MaxBufferSize, PeerCertificate, SessionError, TLSConnection, get_session
 
 pytestmark = pytest.mark.binding
@@ -178,22 +178,15 @@ def test_cipher_suites(ca, server_identity):
 def test_cache_size_0_means_none(client, server_identity):
     server = serving(server_identity, cache_size=0)
     for cache_size in (None, 0):
-        conn = TLSConnection("localhost", context=client_context_like(client), cache_size=cache_size)
+        conn = TLSConnection("localhost", context=same_trust(client), cache_size=cache_size)
         assert [resumed(conn, server.another()) for _ in range(2)] == [False, False]
-
-
-def client_context_like(context: ssl.SSLContext) -> ssl.SSLContext:
-    """Another client's context of the same authorities and versions."""
-    made = client_context(version={"TLSv1_2": "1.2", "TLSv1_3": "1.3"}[context.minimum_version.name])
-    made.load_verify_locations(cadata=b"".join(context.get_ca_certs(True)))
-    return made
 
 
 def test_cache_size_of_a_server(client12, server_identity):
     """The third client's session drives out the first one's."""
     server = serving(server_identity, cache_size=2)
     client12.options |= ssl.OP_NO_TICKET
-    conns = [TLSConnection("localhost", context=client_context_like(client12)) for _ in range(3)]
+    conns = [TLSConnection("localhost", context=same_trust(client12)) for _ in range(3)]
     for conn in conns:
         conn.context.options |= ssl.OP_NO_TICKET
         assert not resumed(conn, server.another())
@@ -212,7 +205,7 @@ def test_on_accept_on_connect(client, server):
         conn.connect()
     conn = TLSConnection("localhost", context=client, on_handshake=lambda *_: False)
     conn.connect()
-    for call in (lambda: carry(conn, server.another()), lambda: conn.connection.read()):
+    for call in (lambda: carry(conn, server.another()), conn.connection.read):
         with pytest.raises(SessionError, match="on_handshake returned False"):
             call()
     assert not conn.is_connected

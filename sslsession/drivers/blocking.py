@@ -5,10 +5,11 @@ from __future__ import annotations
 import contextlib
 import socket
 import time
+from collections import deque
 from types import TracebackType
 from typing import Any
 
-from sslsession._flow import Data
+from sslsession._flow import RECORD, Data
 from sslsession.connection import TLSConnection
 
 PIECE = 65536
@@ -35,7 +36,7 @@ class BlockingConnection:
         self.tls = tls
         self.timeout = timeout
         self.sock: socket.socket | None = None
-        self._received = bytearray()
+        self._received: deque[bytes] = deque()
         self._room = memoryview(bytearray(ROOM))
 
     def connect(self, address: tuple[Any, ...]) -> BlockingConnection:
@@ -55,14 +56,15 @@ class BlockingConnection:
         if self.sock is not None:
             sock.close()
             raise ValueError("this BlockingConnection has a socket already: close() it first")
-        self.sock, self._received = sock, bytearray()
+        self.sock = sock
+        self._received.clear()
         with contextlib.suppress(OSError):
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         try:
             self.tls.accept() if accepted else self.tls.connect()
             while not self.tls.is_connected:
                 self._flush(ends)
-                self._received += self._receive(ends)
+                self._received.extend(self._receive(ends))
             self._flush(ends)
         except BaseException:
             self._abandon()
@@ -76,22 +78,24 @@ class BlockingConnection:
             self._flush(ends)
         return len(view)
 
-    def recv(self, size: int = ROOM) -> bytes:
+    def recv(self, size: int = RECORD) -> bytes:
         """At least one byte and at most ``size``; ``b""`` after the peer's close_notify.
 
-        ``ssl.SSLEOFError`` where the TCP connection ends without one.
+        What a record has, at most: as ``ssl.SSLSocket.recv``. ``ssl.SSLEOFError`` where the TCP connection ends without
+        close_notify.
         """
-        ends = self._ends()
-        while not self._received:
-            if self.tls.peer_closed:
-                return b""
-            data = self._receive(ends)
-            self._flush(ends)
-            if 0 < len(data) <= size:
-                return data
-            self._received += data
-        data = bytes(self._received[:size])
-        del self._received[:size]
+        received = self._received
+        if not received:
+            ends = self._ends()
+            while not received:
+                if self.tls.peer_closed:
+                    return b""
+                received.extend(self._receive(ends))
+                self._flush(ends)
+        data = received.popleft()
+        if len(data) > size:
+            received.appendleft(data[size:])
+            return data[:size]
         return data
 
     def close(self) -> None:
@@ -99,12 +103,12 @@ class BlockingConnection:
         self.tls.close()
         self._abandon()
 
-    def _receive(self, ends: float | None) -> bytes:
+    def _receive(self, ends: float | None) -> list[bytes]:
         sock = self._socket(ends)
         with _Timing():
             size = sock.recv_into(self._room)
         try:
-            return self.tls.receive_data(self._room[:size])
+            return self.tls.receive_records(self._room[:size])
         except BaseException:
             with contextlib.suppress(OSError):
                 sock.sendall(self.tls.data_to_send())  # the alert says why

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections import deque
 from types import TracebackType
 from typing import Any
 
-from sslsession._flow import Data
+from sslsession._flow import RECORD, Data
 from sslsession.connection import TLSConnection
 
 PIECE = 65536
@@ -25,7 +26,7 @@ class AsyncConnection:
         self.tls = tls
         self._reader: asyncio.StreamReader | None = None
         self._writer: asyncio.StreamWriter | None = None
-        self._received = bytearray()
+        self._received: deque[bytes] = deque()
 
     async def connect(self, host: str, port: int, **named: Any) -> AsyncConnection:
         """Connects to a server and ends the handshake; ``named`` is ``asyncio.open_connection``'s. Returns itself."""
@@ -46,12 +47,13 @@ class AsyncConnection:
     async def _begin(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, accepted: bool
     ) -> None:
-        self._reader, self._writer, self._received = reader, writer, bytearray()
+        self._reader, self._writer = reader, writer
+        self._received.clear()
         try:
             self.tls.accept() if accepted else self.tls.connect()
             while not self.tls.is_connected:
                 await self._flush()
-                self._received += await self._receive()
+                self._received.extend(await self._receive())
             await self._flush()
         except BaseException:
             await self.close()
@@ -65,15 +67,18 @@ class AsyncConnection:
             await self._flush()
         return len(view)
 
-    async def recv(self, size: int = PIECE) -> bytes:
+    async def recv(self, size: int = RECORD) -> bytes:
         """At least one byte, at most ``size``; ``b""`` after the peer's close_notify, ``ssl.SSLEOFError`` without."""
-        while not self._received:
+        received = self._received
+        while not received:
             if self.tls.peer_closed:
                 return b""
-            self._received += await self._receive()
+            received.extend(await self._receive())
             await self._flush()
-        data = bytes(self._received[:size])
-        del self._received[:size]
+        data = received.popleft()
+        if len(data) > size:
+            received.appendleft(data[size:])
+            return data[:size]
         return data
 
     async def close(self) -> None:
@@ -87,12 +92,12 @@ class AsyncConnection:
         with contextlib.suppress(OSError):
             await writer.wait_closed()
 
-    async def _receive(self) -> bytes:
+    async def _receive(self) -> list[bytes]:
         if self._reader is None or self._writer is None:
             raise ValueError("there is no connection: call connect() or accept()")
         data = await self._reader.read(PIECE)
         try:
-            return self.tls.receive_data(data)
+            return self.tls.receive_records(data)
         except BaseException:
             self._writer.write(self.tls.data_to_send())  # the alert says why
             raise

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import ssl
 from typing import Any
 
 from helpers.certs import Identity
+from helpers.contexts import client_context
 from sslsession import PinCertificateSHA256, TLSConnection
 
 
@@ -73,3 +75,10 @@ def resumed(client: TLSConnection, server: TLSConnection) -> bool:
     assert reused == bool(server.connection.session_reused)
     part(client, server)
     return reused
+
+
+def same_trust(context: ssl.SSLContext) -> ssl.SSLContext:
+    """Another client's context of the same authorities and version, "1.2" or "1.3" alone."""
+    made = client_context(version="1.2" if context.maximum_version == ssl.TLSVersion.TLSv1_2 else "1.3")
+    made.load_verify_locations(cadata=b"".join(context.get_ca_certs(True)))
+    return made
