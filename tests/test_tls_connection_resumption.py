@@ -153,3 +153,33 @@ def test_extra_info_is_as_of_a_transport(client, serving_one, server_identity):
     assert conn.get_extra_info("compression") is None
     assert ("DNS", "localhost") in conn.get_extra_info("peercert")["subjectAltName"]
     assert conn.get_extra_info("socket", "no socket") == "no socket"
+
+
+def test_contexts_that_were_injected_into(ca, serving_one):
+    """They have the process's cache, and a connection that resumes nothing lets go of it."""
+
+    def trusting(conn):
+        ca.trust(conn.context)
+
+    cache = ClientSessionCache()
+    sslsession.inject_into_ssl(cache)
+    try:
+        for resume, expected in ((True, [False, True]), (False, [False, False])):
+            conn = TLSConnection("localhost", resume=resume, on_init=trusting)
+            assert [resumed(conn, serving_one.another()) for _ in range(2)] == expected
+    finally:
+        sslsession.extract_from_ssl()
+    assert cache.stats()["offered"] == 0
+
+
+def test_truststores_context(ca, serving_one, server_identity, other_ca):
+    """Its connections use another context inside it, and a class of objects that verifies."""
+    truststore = pytest.importorskip("truststore")
+    context = truststore.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.load_verify_locations(cafile=str(ca.pem_path))
+    conn = TLSConnection("localhost", context=context, validators=[pin_of(server_identity)])
+    assert [resumed(conn, serving_one.another()) for _ in range(2)] == [False, True]
+    stranger = serving(other_ca.issue("localhost"))
+    conn.connect()
+    with pytest.raises(ssl.SSLCertVerificationError):
+        carry(conn, stranger)

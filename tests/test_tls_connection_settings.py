@@ -9,7 +9,7 @@ import pytest
 
 import sslsession
 from helpers.contexts import client_context
-from helpers.tls import carry, join, part, pin_of, serving
+from helpers.tls import carry, exchange, join, part, pin_of, serving
 from sslsession import ClientSessionCache, MaxBufferSize, ServerSessionCache, SessionError, TLSConnection
 
 WRONG_KINDS = {
@@ -228,3 +228,30 @@ def test_repr_tells_side_and_state(client):
     conn.connect()
     conn.close()
     assert repr(conn) == "<TLSConnection client of 'localhost', closed>"
+
+
+def test_print_to(client, server_identity):
+    server = serving(server_identity)
+    conn = TLSConnection(
+        "localhost", context=client, validators=[pin_of(server_identity)], max_buffer_size=MaxBufferSize.K4
+    )
+    join(conn, server)
+    text = str(conn)
+    assert text == conn.describe()
+    shown = dict(line.split(":", 1) for line in text.splitlines())
+    assert {name: value.strip() for name, value in shown.items()} == {
+        "side": "client",
+        "host": "localhost",
+        "options": "resume",
+        "certificate": "the context's, if it has one",
+        "validators": repr(pin_of(server_identity)),
+        "max buffer size": "K4 (4096 bytes)",
+        "cipher suites": "the context's",
+        "cache size": "default",
+        "connected": "yes",
+        "version": conn.connection.version(),
+        "cipher": conn.connection.cipher()[0],
+        "resumed": "no",
+        "session id": conn.session_id.hex(),
+    }
+    assert exchange(conn, server) == (b"pong", b"ping")

@@ -1,4 +1,4 @@
-"""Each row of the table "Sming's session as TLSConnection", by its name."""
+"""Each row of the table "Sming's session as TLSConnection", by its name; print_to is with the settings."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 
 from helpers.contexts import server_context
 from helpers.memory import Pair
-from helpers.tls import WRONG_PIN, carry, exchange, join, part, pin_of, resumed, same_trust, serving
+from helpers.tls import WRONG_PIN, carry, join, part, pin_of, resumed, same_trust, serving
 from sslsession import CipherSuites, MaxBufferSize, PeerCertificate, SessionError, TLSConnection, get_session
 
 pytestmark = pytest.mark.binding
@@ -283,29 +283,3 @@ def exchange_is_over(conn: TLSConnection) -> bool:
     with pytest.raises(SessionError, match="closed"):
         conn.send(b"more")
     return True
-
-
-def test_print_to(client, server, server_identity):
-    conn = TLSConnection(
-        "localhost", context=client, validators=[pin_of(server_identity)], max_buffer_size=MaxBufferSize.K4
-    )
-    join(conn, server)
-    text = str(conn)
-    assert text == conn.describe()
-    shown = dict(line.split(":", 1) for line in text.splitlines())
-    assert {name: value.strip() for name, value in shown.items()} == {
-        "side": "client",
-        "host": "localhost",
-        "options": "resume",
-        "certificate": "the context's, if it has one",
-        "validators": repr(pin_of(server_identity)),
-        "max buffer size": "K4 (4096 bytes)",
-        "cipher suites": "the context's",
-        "cache size": "default",
-        "connected": "yes",
-        "version": conn.connection.version(),
-        "cipher": conn.connection.cipher()[0],
-        "resumed": "no",
-        "session id": conn.session_id.hex(),
-    }
-    assert exchange(conn, server) == (b"pong", b"ping")
