@@ -7,7 +7,7 @@ import os
 import ssl
 from typing import Any, Callable
 
-from sslsession import _borrow, validators
+from sslsession import validators
 from sslsession.errors import SessionError
 
 
@@ -197,9 +197,3 @@ class Setting:
 def is_verifying(context: ssl.SSLContext) -> bool:
     """Whether connections of the context look at their peer's certificate during the handshake."""
     return context.verify_mode != ssl.CERT_NONE
-
-
-def protocol_fits(context: ssl.SSLContext, server: bool) -> bool:
-    """Whether the context makes connections of this side."""
-    wrong = ssl.PROTOCOL_TLS_CLIENT if server else ssl.PROTOCOL_TLS_SERVER
-    return _borrow.protocol_of(_borrow.true_context(context)) != wrong
