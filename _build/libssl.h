@@ -78,8 +78,9 @@ int SSL_renegotiate(SSL *);
 uint64_t SSL_set_options(SSL *, uint64_t);
 int SSL_key_update(SSL *, int);
 int SSL_CTX_remove_session(SSL_CTX *, SSL_SESSION *); // C
-int SSL_set_session_id_context(SSL *, const unsigned char *, unsigned int); // C
-long SSL_ctrl(SSL *, int, long, void *); // C
+int SSL_set_session_id_context(SSL *, const unsigned char *, unsigned int);
+long SSL_ctrl(SSL *, int, long, void *);
+int SSL_set_tlsext_max_fragment_length(SSL *, uint8_t);
 long SSL_CTX_ctrl(SSL_CTX *, int, long, void *);
 long SSL_callback_ctrl(SSL *, int, generic_cb); // C
 void SSL_CTX_sess_set_new_cb(SSL_CTX *, new_session_cb); // C
@@ -240,7 +241,9 @@ uint32_t SSL_CTX_get_recv_max_early_data(const SSL_CTX *);
 void SSL_CTX_set_allow_early_data_cb(SSL_CTX *, early_data_cb, void *); // C
 void SSL_set_shutdown(SSL *, int); // C
 void SSL_set0_rbio(SSL *, BIO *); // C
-long BIO_ctrl(BIO *, int, long, void *); // C
+BIO *SSL_get_rbio(const SSL *);
+BIO *SSL_get_wbio(const SSL *);
+long BIO_ctrl(BIO *, int, long, void *);
 
 /* Stacks, and connections made in C (bench.c) */
 int OPENSSL_sk_num(const OPENSSL_STACK *);
@@ -262,3 +265,5 @@ BIO *BIO_new(const BIO_METHOD *);
 int BIO_up_ref(BIO *); // C
 int BIO_free(BIO *);
 int BIO_read(BIO *, void *, int);
+int BIO_write(BIO *, const void *, int);
+int BIO_method_type(const BIO *);

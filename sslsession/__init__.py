@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from sslsession._records import CertData, CipherSpec, PrivateKeyInfo
 from sslsession.errors import (
+    CertificateRefused,
+    FragmentTooLarge,
     InsecureStoreError,
     InvalidSession,
     KeyFileError,
@@ -26,7 +28,9 @@ from sslsession.session import Session
 
 if TYPE_CHECKING:
     from sslsession import stores
+    from sslsession._connection_settings import CipherSuites, MaxBufferSize
     from sslsession.client import ClientSessionCache
+    from sslsession.connection import TLSConnection
     from sslsession.context import SSLContext, create_default_context, extract_from_ssl, inject_into_ssl
     from sslsession.early_data import (
         EarlyData,
@@ -47,18 +51,32 @@ if TYPE_CHECKING:
     )
     from sslsession.streams import create_connection, handshake_done, open_connection, start_server
     from sslsession.tickets import KeyInfo, TicketKeyRing
+    from sslsession.validators import (
+        PeerCertificate,
+        PinCertificateSHA1,
+        PinCertificateSHA256,
+        PinPublicKeySHA256,
+    )
 
 __version__ = "0.1.0"
 
 __all__ = [
     "CertData",
+    "CertificateRefused",
     "CipherSpec",
+    "CipherSuites",
     "ClientSessionCache",
     "EarlyData",
+    "FragmentTooLarge",
     "InsecureStoreError",
     "InvalidSession",
     "KeyFileError",
     "KeyInfo",
+    "MaxBufferSize",
+    "PeerCertificate",
+    "PinCertificateSHA1",
+    "PinCertificateSHA256",
+    "PinPublicKeySHA256",
     "Policy",
     "PrivateKeyInfo",
     "Reason",
@@ -70,6 +88,7 @@ __all__ = [
     "SessionHooks",
     "SessionMismatch",
     "StoreError",
+    "TLSConnection",
     "TicketKeyRing",
     "UnsupportedError",
     "UnsupportedInterpreter",
@@ -95,6 +114,11 @@ __all__ = [
 ]
 
 LATER = {
+    **dict.fromkeys(("CipherSuites", "MaxBufferSize"), "_connection_settings"),
+    "TLSConnection": "connection",
+    **dict.fromkeys(
+        ("PeerCertificate", "PinCertificateSHA1", "PinCertificateSHA256", "PinPublicKeySHA256"), "validators"
+    ),
     "ClientSessionCache": "client",
     "KeyInfo": "tickets",
     "SSLContext": "context",

@@ -13,7 +13,7 @@ from sslsession import _borrow, _peers
 from sslsession._attachment import DECLINED, RESUMED
 from sslsession._keeping import Keeping
 from sslsession._libssl import ffi, lib
-from sslsession.handover import offer_unasked
+from sslsession.handover import objection_of, offer_unasked
 from sslsession.resumption import Reason
 from sslsession.session import Session
 
@@ -53,6 +53,9 @@ class Asked:
     ) -> bool:
         if now - session.time > self._keeping.limits.max_lifetime:
             reason: Reason | None = Reason.EXPIRED
+        elif objection_of(borrowed.owner, session):
+            reason = Reason.POLICY_CHANGED
+            lib.sslsession_set_reason(borrowed.ssl, reason)
         else:
             reason = offer_unasked(session, borrowed.ssl, name, int(now))
         if reason is None:

@@ -18,7 +18,7 @@ from math import inf
 from types import TracebackType
 from typing import Any, Callable, NamedTuple
 
-from sslsession import _borrow, _keeping, _peers, handover
+from sslsession import _borrow, _callbacks, _keeping, _peers, handover
 from sslsession._asked import Asked
 from sslsession._attachment import Attachment, User
 from sslsession._keeping import Keeping, Limits
@@ -223,6 +223,12 @@ class ClientSessionCache:
         now = {"sessions": len(keeping), "waiting": len(keeping.far) if keeping.far is not None else 0}
         return {**{name: counts.get(name, 0) for name in COUNTED}, **now}
 
+    def _forget(self, native: Any, peer: _peers.Peer) -> None:
+        """Forgets all sessions of a peer under an ``sslsession_policy *``, near and in the store."""
+        key = self._keeping.key(native, peer)
+        lib.sslsession_pool_drop(self._keeping.pool, key, len(key), lib.POOL_TICKETS | lib.POOL_SESSION)
+        self._keeping.forget(key, native, tickets_only=False)
+
     def flush(self) -> None:
         """Waits until all that is to be in the store is. Errors: :class:`StoreError` where the store fails."""
         if self._keeping.far is not None:
@@ -261,6 +267,16 @@ class Joined(NamedTuple):
     context: weakref.ref[ssl.SSLContext]
     attachment: Attachment
     user: User
+
+
+def forget_peer(conn: Any) -> None:
+    """Has all caches of a client connection's context forget what its peer gave, where OpenSSL had no objection."""
+    borrowed = _borrow.borrow(conn)
+    peer, native = _peers.peer_of(borrowed), lib.sslsession_policy_at_start(borrowed.ssl)
+    number = lib.sslsession_context_id(lib.SSL_get_SSL_CTX(borrowed.ssl))
+    for user in getattr(_callbacks.handlers.get(number), "users", ()):
+        if peer is not None and native != ffi.NULL and isinstance(user.holder, ClientSessionCache):
+            user.holder._forget(native, peer)
 
 
 def _opened(store: Any) -> Any:

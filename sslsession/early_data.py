@@ -188,6 +188,15 @@ def read_early_data(conn: Any, size: int = READ_SIZE) -> bytes:
     borrowed = _borrow.borrow(conn)
     if not lib.SSL_is_server(borrowed.ssl):
         raise SessionError("read_early_data is for servers; a client's answer comes with read()")
+    if getattr(borrowed.owner, "holds_early_data_back", False):
+        raise SessionError(
+            "this connection's validators look at the client when the handshake is done: "
+            "call wait_for_handshake, which returns the early data then"
+        )
+    return _read_early(borrowed, size)
+
+
+def _read_early(borrowed: _borrow.Borrowed, size: int) -> bytes:
     state = _state_of(borrowed)
     if state.ended or lib.SSL_is_init_finished(borrowed.ssl):
         return b""
@@ -217,7 +226,7 @@ def wait_for_handshake(conn: Any) -> bytes:
     rest = _rests.setdefault(owner, bytearray())
     reads = lib.SSL_is_server(borrowed.ssl) and (_state_of(borrowed).begun or lib.SSL_in_before(borrowed.ssl))
     while reads:
-        more = read_early_data(conn)
+        more = _read_early(borrowed, READ_SIZE)
         if not more:
             break
         rest += more

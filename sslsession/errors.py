@@ -5,6 +5,8 @@ They also inherit the built-in exception that a caller would catch without knowi
 
 from __future__ import annotations
 
+import ssl
+
 
 class SessionError(Exception):
     """The root of everything that sslsession raises by itself."""
@@ -40,3 +42,11 @@ class InsecureStoreError(StoreError, ValueError):
 
 class KeyFileError(SessionError, ValueError):
     """A ticket key file that is cut, damaged or no secret, or keys that such a file cannot have."""
+
+
+class CertificateRefused(SessionError, ssl.SSLCertVerificationError):
+    """No validator of a ``TLSConnection`` accepted the peer's certificate, or the peer showed none."""
+
+
+class FragmentTooLarge(SessionError, ssl.SSLError):
+    """The peer of a ``TLSConnection`` sent more in one record than its ``max_buffer_size`` allows."""

@@ -80,6 +80,11 @@ def set_session(conn: Any, session: Session, *, force: bool = False) -> None:
     need_session(session)
     borrowed = _borrow.borrow(conn)
     handle = borrowed.ssl
+    objection = "" if force else objection_of(borrowed.owner, session)
+    if objection:
+        raise SessionMismatch(
+            f"the session does not suit this TLSConnection: {objection}. Connect without it, or pass force=True"
+        )
     now = int(time.time())
     seen = ffi.new(SEEN)
     native, held = session._native or ffi.NULL, session._held or ffi.NULL
@@ -97,6 +102,12 @@ def set_session(conn: Any, session: Session, *, force: bool = False) -> None:
         if reason is Reason.NAME_MISMATCH:
             detail = f" ({session.server_name!r}, and this connection is for {here!r})"
         raise ERRORS.get(reason, SessionMismatch)(f"{reason}{detail}. {ADVICE[reason]}")
+
+
+def objection_of(owner: Any, session: Session) -> str:
+    """What a ``TLSConnection`` has against a session; other connections have nothing."""
+    asked = getattr(owner, "objection_to", None)
+    return "" if asked is None else str(asked(session))
 
 
 def offer_unasked(session: Session, handle: Any, here: str | None, now: int) -> Reason | None:
