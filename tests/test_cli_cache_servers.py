@@ -15,12 +15,13 @@ pytest.importorskip("rich")
 
 from helpers import cache_command
 from helpers.cache_command import LATER, Command, plain, secrets, there
-from helpers.certs import Authority
+from helpers.certs import Authority, Identity
 from helpers.clients import refill
-from helpers.peers import client_context
+from helpers.peers import client_context, server_context
 from helpers.rings import needs_ring
 from helpers.servers import FULL, RESUMED, earn, offer
 from sslsession import ServerSessionCache, Session, TicketKeyRing
+from sslsession._accepting import PREFIX as EARLY
 from sslsession._gossip import _unpack
 from sslsession.server import PREFIX
 from sslsession.stores import Entry, open_store
@@ -60,6 +61,8 @@ class Server:
                 secret = Session.from_der(entry.value).master_secret
                 assert secret
                 found += [secret, entry.key[len(PREFIX) + 1 :], entry.value]
+            elif entry.key.startswith(EARLY):
+                found.append(entry.key[len(EARLY) :])
             else:
                 found += [piece for each in _unpack(entry.value) for piece in (each, each[9:25], each[25:57])]
         found = [each for each in found if len(each) >= 16]
@@ -164,6 +167,31 @@ class TestList:
         for terminal in (False, True):
             assert "\x1b[2J" not in command("list", url, terminal=terminal)
         command("list", url, "--json")
+
+
+class TestEarlyDataTokens:
+    """What lets a ticket's early data in, once: never copied, for it would be let in once at each store."""
+
+    @pytest.fixture(autouse=True)
+    def one(self, url: str, running: Server, ca: Authority, server_identity: Identity) -> Iterator[None]:
+        context, ring = server_context(server_identity, version="1.3"), TicketKeyRing.shared(url, name="web")
+        with ServerSessionCache(url, max_early_data=1, tickets=1) as cache:
+            cache.attach(context)
+            ring.attach(context)
+            earn(running.clients["1.3"], context)
+            cache.flush()
+            yield
+
+    def test_listed(self, command: Command, url: str) -> None:
+        assert "1 early data token, 1 key ring, 1 withdrawal list" in command("list", url)
+
+    def test_purged(self, command: Command, url: str) -> None:
+        assert "2 entries stayed: 1 key ring" in command("purge", url, "--all", "--yes")
+        assert all("token" not in each["kind"] for each in command.rows(url))
+
+    def test_not_moved(self, command: Command, url: str, tmp_path: Path) -> None:
+        said = command("export", url, tmp_path / "out.db", "--with-keys")
+        assert said.endswith("stayed: 3 server sessions, 1 early data token\n")
 
 
 class TestPurge:

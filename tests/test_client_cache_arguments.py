@@ -18,7 +18,6 @@ from sslsession import (
     ClientSessionCache,
     SessionError,
     StoreError,
-    UnsupportedError,
     stores,
 )
 from sslsession.stores import MemoryStore
@@ -43,7 +42,6 @@ class TestConstructor:
             ({"idle_lifetime": -0.5}, ValueError, "more than 0 seconds"),
             ({"partition": b"bytes"}, TypeError, "partition must be text"),
             ({"partition": None}, TypeError, "partition must be text"),
-            ({"early_data": True}, UnsupportedError, "early data"),
         ],
     )
     def test_settings_that_mean_nothing(

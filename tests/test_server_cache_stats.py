@@ -33,7 +33,10 @@ from sslsession import ServerSessionCache, StoreError
 
 pytestmark = pytest.mark.binding
 
-OURS = "hits misses stored store_errors dropped evicted resumed renewed expired refused revoked cut".split()
+OURS = (
+    "hits misses stored store_errors dropped evicted resumed renewed expired refused revoked cut"
+    " early_data early_data_refused".split()
+)
 OPENSSLS = (
     "openssl_accept openssl_accept_good openssl_hits openssl_cb_hits openssl_misses openssl_timeouts".split()
 )

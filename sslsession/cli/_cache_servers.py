@@ -1,4 +1,5 @@
-"""What servers have in a store: sessions, rings of ticket keys, lists of what was withdrawn. No content is told."""
+"""What servers have in a store: sessions, rings of ticket keys, lists of what was withdrawn, tokens that let a ticket's
+early data in once. No content is told."""
 
 from __future__ import annotations
 
@@ -11,12 +12,12 @@ from sslsession._revocations import join
 from sslsession.errors import StoreError
 from sslsession.stores import Entry, Store
 
-SERVER, RING, WITHDRAWALS = "server session", "key ring", "withdrawal list"
+SERVER, TOKEN, RING, WITHDRAWALS = "server session", "early data token", "key ring", "withdrawal list"
 SHARED = (RING, WITHDRAWALS)
 """What all servers of a store have in common: without it tickets open no more, and what was withdrawn comes back."""
 VERSION = b"1"
-KEY = re.compile(rb"sslsession-(server|keys|revoked)-([0-9]+):(.*)", re.S)
-KINDS = {b"server": SERVER, b"keys": RING, b"revoked": WITHDRAWALS}
+KEY = re.compile(rb"sslsession-(server|early|keys|revoked)-([0-9]+):(.*)", re.S)
+KINDS = {b"server": SERVER, b"early": TOKEN, b"keys": RING, b"revoked": WITHDRAWALS}
 
 
 class Found(NamedTuple):
@@ -28,7 +29,7 @@ class Found(NamedTuple):
     name: str = ""
     """The ring's name, or the ``context_id`` of the servers."""
     holds: int | None = None
-    """How many keys or withdrawals there are; None of a session, and of what cannot be read."""
+    """How many keys or withdrawals there are; None of all else, and of what cannot be read."""
 
 
 def read(entry: Entry, now: float | None = None) -> Found | None:
@@ -37,7 +38,7 @@ def read(entry: Entry, now: float | None = None) -> Found | None:
     if match is None:
         return None
     kind, current = KINDS[match[1]], match[2] == VERSION
-    if kind == SERVER or not current:
+    if kind not in SHARED or not current:
         return Found(kind, current)
     return Found(kind, current, match[3].decode(errors="backslashreplace"), _count(kind, entry.value, now))
 

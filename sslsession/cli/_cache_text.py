@@ -15,7 +15,7 @@ from rich.text import Text
 from sslsession import _envelope, _peers
 from sslsession._peers import Peer, StoredKey
 from sslsession.cli import _cache_servers
-from sslsession.cli._cache_servers import RING, SERVER, SHARED
+from sslsession.cli._cache_servers import RING, SERVER, SHARED, TOKEN
 from sslsession.errors import InvalidSession
 from sslsession.probing.failures import printable
 from sslsession.resumption import TLS1_3, canonical_name
@@ -25,7 +25,7 @@ TICKET, SESSION = "ticket", "session"
 FOREIGN, SEALED, INCOMPATIBLE, MOVED, DAMAGED = "foreign", "sealed", "incompatible", "moved", "damaged"
 OURS = (TICKET, SESSION)
 """A client's, which can be moved."""
-KNOWN = (*OURS, SERVER, *SHARED)
+KNOWN = (*OURS, SERVER, TOKEN, *SHARED)
 MEANINGS = {
     FOREIGN: "none of this library's",
     SEALED: "sealed, and no secret was given",
