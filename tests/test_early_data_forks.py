@@ -27,6 +27,7 @@ FORKING = """
     from helpers import child_contexts, early
     from helpers.certs import Authority
     from helpers.early import ACCEPTED, MOST, REQUEST, meet, record, replay
+    from helpers.forks import in_child
     from helpers.memory import Pair
     from sslsession.stores import MemoryStore
 
@@ -46,22 +47,6 @@ FORKING = """
         meet(pair)
         pair.exchange()
         pair.close()
-
-    def in_child(work):
-        reader, writer = os.pipe()
-        pid = os.fork()
-        if not pid:
-            try:
-                os.write(writer, repr(work()).encode())
-            finally:
-                os._exit(0)
-        os.close(writer)
-        said = b""
-        while piece := os.read(reader, 1000):
-            said += piece
-        os.close(reader)
-        assert os.waitpid(pid, 0)[1] == 0
-        return eval(said)
 
     flights = []
     for _ in range(4):

@@ -132,6 +132,11 @@ def test_what_such_a_client_earns_is_for_no_other_host(
     """It begins at host a, is let in at host b with a certificate of b's, and proposes that at host a."""
     stranger = way.client(ca, other_ca.issue("stranger.example", client=True))
     outcome, session = visit(stranger, hosts.home, "a.example", None, rename("b.example"))
+    if outcome == FAILED:
+        assert hosts.asked == ["a.example"], (
+            "newer OpenSSLs ask for one name of a connection, and it stays host a"
+        )
+        return
     assert outcome == FULL
     for _ in range(3):
         assert visit(stranger, hosts.home, "a.example", session)[0] == FAILED

@@ -195,16 +195,14 @@ class Site:
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
-def _uvloop() -> Any:
-    return pytest.importorskip("uvloop").new_event_loop()
-
-
 @pytest.fixture(params=["asyncio", "asyncio, debug", "uvloop"])
 def loops(request: pytest.FixtureRequest) -> Callable[..., Any]:
     """Of each kind of loop: a function that runs to the end, within 30 seconds; nothing goes wrong unheard."""
 
+    module = pytest.importorskip("uvloop") if request.param == "uvloop" else asyncio
+
     def run(main: Awaitable[Any]) -> Any:
-        loop = _uvloop() if request.param == "uvloop" else asyncio.new_event_loop()
+        loop = module.new_event_loop()
         loop.set_debug(request.param.endswith("debug"))
         heard: list[Any] = []
         loop.set_exception_handler(lambda _, context: heard.append(context))

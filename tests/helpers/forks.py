@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import os
 import traceback
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -12,7 +13,10 @@ from typing import Any
 def in_child(work: Callable[[], Any]) -> Any:
     """What `work` returned in a forked child, if that is of literals; a child that fails fails this one too."""
     read, write = os.pipe()
-    pid = os.fork()
+    with warnings.catch_warnings():
+        # Python 3.12 and later warn where threads run; those of the library hold nothing as the process forks.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        pid = os.fork()
     if not pid:
         status = 1
         try:
