@@ -15,8 +15,8 @@ from helpers.early import MOST, REQUEST, Site, meet, replay, speak
 from helpers.memory import Pair
 from helpers.peers import client_context, server_context
 from helpers.servers import STATEFUL, TICKETS13, Serving, Way, params
-from sslsession import write_early_data
-from sslsession.stores import EncryptedStore, MemoryStore, SQLiteStore
+from sslsession import stores, write_early_data
+from sslsession.stores import MemoryStore, SQLiteStore
 
 pytestmark = pytest.mark.binding
 
@@ -29,11 +29,16 @@ def way(request: pytest.FixtureRequest) -> Way:
     return way
 
 
+def encrypted(store: Any, secret: str = "0123456789abcdef" * 4) -> Any:
+    pytest.importorskip("cryptography")
+    return stores.EncryptedStore(store, secret=secret)
+
+
 @pytest.fixture(params=["memory", "encrypted memory", "sqlite"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Any]:
     made: Any = {
         "memory": MemoryStore,
-        "encrypted memory": lambda: EncryptedStore(MemoryStore(), secret="0123456789abcdef" * 4),
+        "encrypted memory": lambda: encrypted(MemoryStore()),
         "sqlite": lambda: SQLiteStore(tmp_path / "own" / "s.db"),
     }[request.param]()
     yield made
@@ -193,8 +198,8 @@ def test_a_server_with_another_secret_has_nothing_of_it(
 ) -> None:
     """A store with tokens alone gives nobody a session."""
     store = MemoryStore()
-    site = Site(ca, server_identity, way, store=EncryptedStore(store, secret="0123456789abcdef" * 4))
-    other = Serving(way, EncryptedStore(store, secret="fedcba9876543210" * 4), max_early_data=MOST)
+    site = Site(ca, server_identity, way, store=encrypted(store))
+    other = Serving(way, encrypted(store, "fedcba9876543210" * 4), max_early_data=MOST)
     context = other.attach(server_context(server_identity))
     flight = site.record()
     assert replay(flight, context) is None

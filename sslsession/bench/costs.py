@@ -6,7 +6,6 @@ import itertools
 import ssl
 import tempfile
 import time
-import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
 from statistics import median
@@ -80,6 +79,10 @@ def _memory(entries: int) -> Iterator[Cost]:
         seconds[count] = median(found)
     yield Cost("memory_add_take", "MemoryStore: add and take", seconds[FEW] * 1e6, "us")
     yield Cost("memory_growth", f"the same with {entries:,} entries", seconds[entries] / seconds[FEW], "x")
+    try:
+        import tracemalloc
+    except ImportError:  # PyPy has none
+        return
     tracemalloc.start()
     store = _filled(MemoryStore(FEW * 10), FEW * 10, _keys())
     size, _ = tracemalloc.get_traced_memory()
