@@ -7,21 +7,17 @@ HTTP only what RFC 9110 9.2.1 calls safe. Nothing travels early unless it is ask
 from __future__ import annotations
 
 import enum
-import os
-import selectors
 import ssl
-import time
 import weakref
 import zlib
 from typing import Any, Callable, Union
 
 from sslsession import _borrow
 from sslsession._libssl import ffi, lib
+from sslsession._waiting import perform, until
 from sslsession.errors import SessionError
 
 Data = Union[bytes, bytearray, memoryview]
-WANT_READ, WANT_WRITE, SYSCALL, CLOSED = 2, 3, 5, 6
-UNEXPECTED_EOF = 294
 READ_SIZE = 16384
 PIECE = 4000
 """Bytes written at once where a socket may keep one waiting: OpenSSL counts early data again each time that a write is
@@ -81,11 +77,11 @@ def write_early_data(conn: Any, data: Data) -> int:
     if not len(view) or not _may_send(borrowed, state, len(view)):
         return 0
     written, buffer, state.waits = ffi.new("size_t *"), ffi.from_buffer(view), len(view)
-    piece, until = PIECE if isinstance(owner, ssl.SSLSocket) else len(view), _until(owner)
+    piece, ends = PIECE if isinstance(owner, ssl.SSLSocket) else len(view), until(owner)
     try:
         while done < len(view):
             at, size = buffer + done, min(piece, len(view) - done)
-            if not _perform(owner, _writing(borrowed.ssl, at, size, written), until):
+            if not perform(owner, _writing(borrowed.ssl, at, size, written), ends):
                 state.waits = state.most = 0  # conn.context was set since the session was looked at
                 return 0
             done += size
@@ -204,10 +200,10 @@ def _read_early(borrowed: _borrow.Borrowed, size: int) -> bytes:
         raise SessionError("the handshake began already: call read_early_data, and do_handshake() after it")
     state.begun, size = 1, min(size, READ_SIZE)
     buffer, length = ffi.new("unsigned char[]", size), ffi.new("size_t *")
-    if _perform(
+    if perform(
         borrowed.owner,
         lambda: int(lib.sslsession_early_read(borrowed.ssl, buffer, size, length)),
-        _until(borrowed.owner),
+        until(borrowed.owner),
     ):
         return bytes(ffi.buffer(buffer, length[0]))
     state.ended = 1
@@ -235,54 +231,3 @@ def wait_for_handshake(conn: Any) -> bytes:
 
 
 _rests: weakref.WeakKeyDictionary[Any, bytearray] = weakref.WeakKeyDictionary()
-
-
-def _until(owner: Any) -> float | None:
-    """Until when (of a clock that never goes back) a call waits: 0 not at all, None for ever."""
-    timeout = owner.gettimeout() if isinstance(owner, ssl.SSLSocket) else 0.0
-    return time.monotonic() + timeout if timeout else timeout
-
-
-def _perform(owner: Any, call: Callable[[], int], until: float | None) -> bool:
-    """Calls until it is done, for as long as the socket's timeout has it; False where there is no more to do."""
-    while True:
-        code = call()
-        if code in (0, lib.EARLY_ENDED):
-            return bool(code == 0)
-        if code not in (WANT_READ, WANT_WRITE):
-            raise _error(code)
-        if until == 0:
-            kind = ssl.SSLWantReadError if code == WANT_READ else ssl.SSLWantWriteError
-            raise _ssl_error(kind, code, "The operation did not complete", None)
-        _await(owner, code, until)
-
-
-def _await(owner: Any, code: int, until: float | None) -> None:
-    event = selectors.EVENT_READ if code == WANT_READ else selectors.EVENT_WRITE
-    with selectors.DefaultSelector() as selector:
-        selector.register(owner.fileno(), event)
-        if not selector.select(None if until is None else max(0.0, until - time.monotonic())):
-            raise TimeoutError(f"The {'read' if code == WANT_READ else 'write'} operation timed out")
-
-
-def _error(code: int) -> Exception:
-    number = ffi.errno
-    queued = lib.ERR_get_error()
-    lib.ERR_clear_error()
-    text = ffi.string(lib.ERR_reason_error_string(queued)).decode() if queued else "unknown error"
-    reason = text.upper().replace(" ", "_") if queued else None
-    if code == CLOSED:
-        return _ssl_error(ssl.SSLZeroReturnError, CLOSED, "TLS/SSL connection has been closed (EOF)", reason)
-    if queued & 0x7FFFFF == UNEXPECTED_EOF or (code == SYSCALL and not queued and not number):
-        return _ssl_error(ssl.SSLEOFError, 8, "EOF occurred in violation of protocol", reason)
-    if code == SYSCALL and not queued:
-        return OSError(number, os.strerror(number))
-    return _ssl_error(ssl.SSLError, code, f"[SSL: {reason or 'UNKNOWN_ERROR'}] {text}", reason)
-
-
-def _ssl_error(kind: type[ssl.SSLError], code: int, text: str, reason: str | None) -> ssl.SSLError:
-    """As ssl makes its own: by itself the class has no ``library`` and no ``reason``."""
-    error = kind(code, text)
-    # typeshed has both as text; ssl's own are None where OpenSSL queued nothing
-    error.library, error.reason = "SSL" if reason else None, reason  # type: ignore[assignment]
-    return error
