@@ -84,8 +84,8 @@ static int early_objection(SSL *ssl, struct connection *connection) {
     return length == 0 || context_offers(SSL_get_SSL_CTX(ssl), protocol, length) ? 0 : EARLY_OTHER_ALPN;
 }
 
-/* How far a connection is with early data: whether a client's was begun, by which cache (0: by its user), how much it
- * may send, has sent, and of what size a write is half done; whether a server's has ended. NULL: memory is out. */
+/* How far a connection is with early data: whether a client's was begun, by which cache (0: by its user), what stands
+ * against it, how much it may send, has sent, and of what size a write is half done; whether a server's has ended. NULL: memory is out. */
 static sslsession_early *sslsession_early_of(SSL *ssl) {
     struct connection *connection = sslsession_follow(ssl) ? connection_of(ssl) : NULL;
     return connection != NULL ? &connection->early : NULL;
@@ -102,6 +102,7 @@ static int sslsession_early_begin(SSL *ssl) {
     why = early_objection(ssl, connection);
     ERR_pop_to_mark();
     connection->early.begun = 1;
+    connection->early.why = why;
     connection->early.who = connection->awaited;
     connection->early.most = why == 0 ? SSL_SESSION_get_max_early_data(SSL_get_session(ssl)) : 0;
     return why;

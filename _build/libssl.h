@@ -265,5 +265,6 @@ BIO *BIO_new(const BIO_METHOD *);
 int BIO_up_ref(BIO *); // C
 int BIO_free(BIO *);
 int BIO_read(BIO *, void *, int);
+int BIO_test_flags(const BIO *, int); // C
 int BIO_write(BIO *, const void *, int);
 int BIO_method_type(const BIO *);

@@ -225,6 +225,7 @@ typedef struct {
     int begun;
     int ended;
     int who;
+    int why;
     uint32_t most;
     uint32_t sent;
     uint32_t waits;

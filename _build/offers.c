@@ -6,11 +6,13 @@ enum {
     EXTENSION_SESSION_TICKET = 35,
     EXTENSION_PRE_SHARED_KEY = 41,
     CB_LOOP = 0x01,
+    CB_EXIT = 0x02,
     CB_WRITE = 0x08,
     CB_HANDSHAKE_START = 0x10,
     CB_HANDSHAKE_DONE = 0x20,
     CB_ALERT = 0x4000,
     ALERT_FATAL = 2,
+    FLAGS_SHOULD_RETRY = 0x08,
     OUTCOME_DECLINED = 0,
     OUTCOME_RESUMED = 1,
     OUTCOME_WITHDRAWN = 2,
@@ -146,6 +148,18 @@ static int peer_finished(const SSL *ssl) {
     return SSL_get_peer_finished(ssl, none, 0) != 0;
 }
 
+/* The connection breaks without a word once early data was sent: so do servers that cannot read any, of TLS 1.2
+ * (RFC 8446 D.3). With the ticket's siblings the same would happen again. */
+static void give_up(SSL *ssl, struct connection *connection) {
+    int who = connection->awaited;
+    BIO *in = SSL_get_rbio(ssl), *out = SSL_get_wbio(ssl);
+    if (who == 0 || (connection->early.sent == 0 && connection->early.waits == 0) || connection->done || SSL_is_server(ssl)
+        || in == NULL || out == NULL || BIO_test_flags(in, FLAGS_SHOULD_RETRY) || BIO_test_flags(out, FLAGS_SHOULD_RETRY))
+        return;
+    connection->awaited = 0;
+    tell_outcome(ssl, connection, OUTCOME_DECLINED, who);
+}
+
 static void on_info(const SSL *borrowed, int where, int value) {
     SSL *ssl = (SSL *)borrowed;
     SSL_CTX *ctx = SSL_get_SSL_CTX(ssl);
@@ -173,6 +187,8 @@ static void on_info(const SSL *borrowed, int where, int value) {
         date_the_stamp(ssl, connection);
     } else if ((where & CB_ALERT) && value >> 8 == ALERT_FATAL) {
         withdraw(ssl, connection, where & CB_WRITE);
+    } else if ((where & CB_EXIT) && value <= 0 && connection != NULL) {
+        give_up(ssl, connection);
     } else if ((where & CB_HANDSHAKE_DONE) && connection != NULL && peer_finished(ssl)) {
         int who = connection->awaited;
         conclude(ssl, connection);

@@ -23,7 +23,7 @@ from sslsession.handover import get_session, set_session, why_not_resumed
 from sslsession.hooks import SessionHooks
 from sslsession.policy import Policy
 from sslsession.renewal import renegotiate, send_new_ticket, update_keys
-from sslsession.resumption import Reason
+from sslsession.resumption import EarlyReason, Reason
 from sslsession.session import Session
 
 if TYPE_CHECKING:
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
         read_early_data,
         send_replayable,
         wait_for_handshake,
+        why_not_early,
         write_early_data,
     )
     from sslsession.server import ServerSessionCache
@@ -67,6 +68,7 @@ __all__ = [
     "CipherSuites",
     "ClientSessionCache",
     "EarlyData",
+    "EarlyReason",
     "FragmentTooLarge",
     "InsecureStoreError",
     "InvalidSession",
@@ -109,6 +111,7 @@ __all__ = [
     "stores",
     "update_keys",
     "wait_for_handshake",
+    "why_not_early",
     "why_not_resumed",
     "write_early_data",
 ]
@@ -136,6 +139,7 @@ LATER = {
             "read_early_data",
             "send_replayable",
             "wait_for_handshake",
+            "why_not_early",
             "write_early_data",
         ),
         "early_data",

@@ -7,6 +7,7 @@ HTTP only what RFC 9110 9.2.1 calls safe. Nothing travels early unless it is ask
 from __future__ import annotations
 
 import enum
+import socket
 import ssl
 import weakref
 import zlib
@@ -16,12 +17,25 @@ from sslsession import _borrow
 from sslsession._libssl import ffi, lib
 from sslsession._waiting import perform, until
 from sslsession.errors import SessionError
+from sslsession.resumption import EarlyReason
 
 Data = Union[bytes, bytearray, memoryview]
 READ_SIZE = 16384
 PIECE = 4000
 """Bytes written at once where a socket may keep one waiting: OpenSSL counts early data again each time that a write is
 tried again, and ends the connection over too much. So much fits into its buffer, and only the flushing has to wait."""
+BROKEN = (
+    "the request had been sent early, and nobody knows whether it arrived. A server that has TLS 1.2 alone cannot read "
+    "it: connect again, and nothing is sent early"
+)
+GOING_ON = (
+    ssl.SSLWantReadError,
+    ssl.SSLWantWriteError,
+    ssl.SSLCertVerificationError,
+    TimeoutError,
+    socket.timeout,
+)
+"""After these the connection goes on, or they say themselves what is wrong."""
 permitting: set[int] = set()
 """By number, the client caches whose sessions may be used for early data."""
 
@@ -83,6 +97,7 @@ def write_early_data(conn: Any, data: Data) -> int:
             at, size = buffer + done, min(piece, len(view) - done)
             if not perform(owner, _writing(borrowed.ssl, at, size, written), ends):
                 state.waits = state.most = 0  # conn.context was set since the session was looked at
+                state.why = EarlyReason.POLICY_CHANGED
                 return 0
             done += size
     finally:
@@ -125,9 +140,32 @@ def _may_send(borrowed: _borrow.Borrowed, state: Any, size: int) -> bool:
         return True
     if not state.begun:
         lib.sslsession_early_begin(borrowed.ssl)
-        if state.who and state.who not in permitting:
-            state.most = 0
-    return bool(state.sent + size <= state.most)
+        if state.most and state.who and state.who not in permitting:
+            state.most, state.why = 0, EarlyReason.NOT_PERMITTED
+    if state.most and state.sent + size > state.most:
+        state.why = EarlyReason.TOO_LARGE
+        return False
+    return bool(state.most)
+
+
+def why_not_early(conn: Any) -> EarlyReason:
+    """What became of a client's early data, or why there was none; ``str()`` of it is a sentence.
+
+    After the handshake it is the server's answer. Errors: :class:`SessionError` on a server, and those of
+    :func:`get_session`.
+    """
+    borrowed = _borrow.borrow(conn)
+    if lib.SSL_is_server(borrowed.ssl):
+        raise SessionError("a server knows it by its cache's stats(), and early_data_status()")
+    state = _state_of(borrowed)
+    if not state.begun:
+        return EarlyReason.NOT_ASKED
+    if not state.sent:
+        return EarlyReason(state.why) if state.why else EarlyReason.SENT
+    if not lib.SSL_is_init_finished(borrowed.ssl):
+        return EarlyReason.SENT
+    accepted = lib.SSL_get_early_data_status(borrowed.ssl) == EarlyData.ACCEPTED
+    return EarlyReason.ACCEPTED if accepted else EarlyReason.REJECTED
 
 
 def send_replayable(conn: Any, data: Data) -> EarlyData:
@@ -154,9 +192,17 @@ def send_replayable(conn: Any, data: Data) -> EarlyData:
             "the handshake began already: wrap the socket with do_handshake_on_connect=False, or write() the data"
         )
     _requests[owner] = request
-    if lib.SSL_in_before(borrowed.ssl) or _state_of(borrowed).waits:
-        write_early_data(conn, view)
-    owner.do_handshake()
+    state = _state_of(borrowed)
+    try:
+        if lib.SSL_in_before(borrowed.ssl) or state.waits:
+            write_early_data(conn, view)
+        owner.do_handshake()
+    except GOING_ON:
+        raise
+    except OSError as error:
+        if state.sent or state.waits:
+            error.strerror = f"{error.strerror}; {BROKEN}"
+        raise
     status = early_data_status(conn)
     if status is not EarlyData.ACCEPTED and len(view):
         owner.sendall(view) if isinstance(owner, ssl.SSLSocket) else owner.write(view)

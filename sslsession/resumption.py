@@ -29,6 +29,15 @@ that the session is one of ours; the rest is in its stamp, which no client can w
 * ``sni_callback`` chooses a context once OpenSSL has resumed. What may not be resumed there is ended, for a resumption
   cannot be taken back.
 
+Early data comes before anybody has proved to be there (RFC 8446 2.3, 8), so its rules are narrower:
+
+* A client sends it only with a session that allows so much, on a connection of the very name and settings that the
+  session was earned under, which offers the session's ALPN protocol (RFC 8446 4.2.10); and only if the cache that the
+  session comes out of permits it. One that is forced carries none.
+* A server accepts what a session resumes with, as above, on the context that it was made under and that nobody has
+  exchanged since, if it allows as much as it did then; and once (RFC 8446 8.1): whoever takes the ticket's token, or
+  the session itself, from the store. What was not taken, for whatever reason, is not accepted.
+
 Time is passed in, in seconds since the epoch.
 """
 
@@ -204,3 +213,96 @@ def _objection(session: Returning, limit: int, now: int) -> Objection | None:
     if session.goes_elsewhere or not session.chain_holds:
         return Objection.REFUSED
     return None
+
+
+class EarlyReason(enum.IntEnum):
+    """Why a client's data travelled early or did not; ``str()`` is a sentence."""
+
+    ACCEPTED = 0
+    NO_SESSION = 1
+    NOT_ALLOWED = 2
+    NAME_MISMATCH = 3
+    POLICY_CHANGED = 4
+    ALPN_CHANGED = 5
+    TOO_LATE = 6
+    NOT_PERMITTED = 7
+    TOO_LARGE = 8
+    NOT_ASKED = 9
+    SENT = 10
+    REJECTED = 11
+
+    def __str__(self) -> str:
+        return EARLY_SENTENCES[self]
+
+
+EARLY_SENTENCES = {
+    EarlyReason.ACCEPTED: "the server accepted the early data",
+    EarlyReason.NO_SESSION: "no session was offered, whose key early data needs: see why_not_resumed()",
+    EarlyReason.NOT_ALLOWED: "the session allows none: its server issues tickets without early data",
+    EarlyReason.NAME_MISMATCH: "the session was earned for another host name",
+    EarlyReason.POLICY_CHANGED: "the session was forced, or earned under other settings than this connection's",
+    EarlyReason.ALPN_CHANGED: "this connection does not offer the session's ALPN protocol",
+    EarlyReason.TOO_LATE: "the handshake had begun: wrap the socket with do_handshake_on_connect=False",
+    EarlyReason.NOT_PERMITTED: "the cache of the session permits none: make it with early_data=True",
+    EarlyReason.TOO_LARGE: "it was more than the session allows: see Session.max_early_data",
+    EarlyReason.NOT_ASKED: "nothing was to be sent early",
+    EarlyReason.SENT: "it was sent, and the handshake is not done",
+    EarlyReason.REJECTED: "the server rejected the early data: it takes none now, or had this ticket's before",
+}
+
+
+class Sending(NamedTuple):
+    """What is known of data that is to travel early, and of the session that is offered with it."""
+
+    offered: bool
+    allowed: int
+    """Bytes that the session allows."""
+    name: str | None
+    name_here: str | None
+    same_settings: bool
+    alpn_offered: bool
+    """Whether the session's protocol is offered; true of one without."""
+    permitted: bool
+    """Whether its cache was made for it, or the application brought the session itself."""
+    size: int
+
+
+def early_objection(sending: Sending) -> EarlyReason | None:
+    """Why a client sends nothing early; None where it does."""
+    if not sending.offered:
+        return EarlyReason.NO_SESSION
+    if not sending.allowed:
+        return EarlyReason.NOT_ALLOWED
+    if sending.name is not None and sending.name != sending.name_here:
+        return EarlyReason.NAME_MISMATCH
+    if not sending.same_settings:
+        return EarlyReason.POLICY_CHANGED
+    if not sending.alpn_offered:
+        return EarlyReason.ALPN_CHANGED
+    if not sending.permitted:
+        return EarlyReason.NOT_PERMITTED
+    return EarlyReason.TOO_LARGE if sending.size > sending.allowed else None
+
+
+class Arriving(NamedTuple):
+    """What is known of early data that came to a server which reads it, with a session that it resumes."""
+
+    same_context: bool
+    """Whether ``sni_callback`` left it where it began, under the settings that the session was made under."""
+    allowed: int
+    allows: int
+    """Bytes, by the session and by this server now."""
+    taken: bool
+    """Whether the store gave its token, or itself, to this server."""
+    wanted: bool
+    """What ``accept_early_data`` says."""
+
+
+def accepts_early(arriving: Arriving) -> bool:
+    """Whether a server accepts early data."""
+    return (
+        arriving.same_context
+        and 0 < arriving.allowed <= arriving.allows
+        and arriving.wanted
+        and arriving.taken
+    )

@@ -7,16 +7,14 @@ import errno
 import socket
 import ssl
 import struct
-import threading
 import time
 from collections.abc import Iterator
-from typing import Any, Callable
 
 import pytest
 
 from helpers.certs import Authority, Identity
 from helpers.early import ACCEPTED, NOT_SENT, REJECTED, REQUEST, Site
-from helpers.sockets import SocketPair, dial
+from helpers.sockets import SocketPair, aside, dial
 from sslsession import (
     SessionError,
     early_data_status,
@@ -45,26 +43,6 @@ def pair(site: Site) -> Iterator[SocketPair]:
     pair = SocketPair(site.client, site.server)
     yield pair
     pair.drop()
-
-
-@contextlib.contextmanager
-def aside(call: Callable[[], object]) -> Iterator[list[Any]]:
-    """Calls it in another thread; what it returned or raised is there after the block."""
-    found: list[Any] = []
-
-    def run() -> None:
-        try:
-            found.append(call())
-        except Exception as error:
-            found.append(error)
-
-    thread = threading.Thread(target=run)
-    thread.start()
-    try:
-        yield found
-    finally:
-        thread.join(30)
-        assert found, "the other side is stuck"
 
 
 def read_whole(conn: ssl.SSLSocket, size: int) -> bytes:

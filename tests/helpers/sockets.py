@@ -6,8 +6,9 @@ import contextlib
 import socket
 import ssl
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from types import TracebackType
+from typing import Any
 
 PrepareSocket = Callable[[ssl.SSLSocket], object]
 TIMEOUT = 20.0
@@ -279,3 +280,23 @@ def _cut(conn: ssl.SSLSocket) -> None:
         socket.socket.shutdown(conn, socket.SHUT_RDWR)
     except OSError:
         return
+
+
+@contextlib.contextmanager
+def aside(call: Callable[[], object]) -> Iterator[list[Any]]:
+    """Calls it in another thread; what it returned or raised is there after the block."""
+    found: list[Any] = []
+
+    def run() -> None:
+        try:
+            found.append(call())
+        except Exception as error:
+            found.append(error)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    try:
+        yield found
+    finally:
+        thread.join(30)
+        assert found, "the other side is stuck"
