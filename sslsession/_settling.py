@@ -205,22 +205,27 @@ def _end_resumption(context: ssl.SSLContext, inner: ssl.SSLContext, joined: list
 def prepare(settings: dict[str, Any], settled: Settled, handle: Any) -> None:
     """Gives an ``SSL *`` what is of this connection alone. Errors: ``ValueError`` for a server without certificate."""
     server, size = settings["server_side"], settings["max_buffer_size"]
-    options = NO_RENEGOTIATION | UNDER_VALIDATORS if settings["validators"] else 0
+    hold_to(settings, handle)
     if not server:
+        options = UNDER_VALIDATORS if settings["validators"] else 0
         options |= sum(bit for number, bit in enumerate(FRAGMENT_CODES) if size.code >> number & 1)
         if size.code:
             lib.SSL_set_tlsext_max_fragment_length(handle, size.code)
-    elif options:
-        options = NO_RENEGOTIATION
-    if options:
-        lib.SSL_set_options(handle, options)
-    if size is not MaxBufferSize.Default:
-        lib.SSL_ctrl(handle, SET_MAX_SEND_FRAGMENT, size.bytes, ffi.NULL)
+        if options:
+            lib.SSL_set_options(handle, options)
     if settled.never_resumes:
         unique = os.urandom(32)
         lib.SSL_set_session_id_context(handle, unique, len(unique))
     if server and settled.inner.sni_callback is None and not _has_certificate(handle):
         raise ValueError("a server needs a certificate: the context has none, so call its load_cert_chain()")
+
+
+def hold_to(settings: dict[str, Any], handle: Any) -> None:
+    """Gives an ``SSL *`` what holds for one that somebody else established, too."""
+    if settings["validators"]:  # a renegotiation could bring a certificate that none of them saw
+        lib.SSL_set_options(handle, NO_RENEGOTIATION)
+    if settings["max_buffer_size"] is not MaxBufferSize.Default:
+        lib.SSL_ctrl(handle, SET_MAX_SEND_FRAGMENT, settings["max_buffer_size"].bytes, ffi.NULL)
 
 
 def _has_certificate(handle: Any) -> bool:
