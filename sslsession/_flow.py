@@ -47,6 +47,7 @@ class Flow(Opening):
         if self._state is State.BEGUN:
             raise SessionError("this connection has begun: close() it before it begins again")
         settled, settings = self._settle(), self._settings
+        _settling.require_verification(settings, settled.context)
         incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         made = _watched.wrap(
             settled,

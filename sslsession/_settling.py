@@ -102,7 +102,7 @@ def settle(settings: dict[str, Any], own: ssl.SSLContext | None, baked: dict[str
         raise ValueError(
             f"the context is a {'client' if server else 'server'}'s, and this side is the other one"
         )
-    _require_verification(settings, context)
+    require_verification(settings, context)  # before a cache is attached to it
     with _attaching:
         never = _join_cache(settings, context, inner, own is not None, baked)
     return Settled(context, inner, never)
@@ -125,7 +125,8 @@ def _apply(settings: dict[str, Any], context: ssl.SSLContext) -> None:
             ) from None
 
 
-def _require_verification(settings: dict[str, Any], context: ssl.SSLContext) -> None:
+def require_verification(settings: dict[str, Any], context: ssl.SSLContext) -> None:
+    """Raises ``ValueError`` where nobody would look at the peer, as each connection begins: contexts change."""
     verifies, validators = is_verifying(context), settings["validators"]
     if settings["server_side"]:
         if settings["client_auth"] and context.verify_mode != ssl.CERT_REQUIRED:
