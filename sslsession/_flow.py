@@ -48,6 +48,7 @@ class Flow(Opening):
             raise SessionError("this connection has begun: close() it before it begins again")
         settled, settings = self._settle(), self._settings
         _settling.require_verification(settings, settled.context)
+        _settling.require_no_cache(settings, settled.inner)
         incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         made = _watched.wrap(
             settled,

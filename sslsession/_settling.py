@@ -160,21 +160,33 @@ def _users(inner: ssl.SSLContext) -> list[Any]:
     return list(getattr(_callbacks.handlers.get(number), "users", ()))
 
 
+def _joined(inner: ssl.SSLContext, server: bool) -> list[Any]:
+    return [each for each in _users(inner) if (each.server or each.ring if server else each.pool) is not None]
+
+
+def _resumes_nothing(settings: dict[str, Any]) -> bool:
+    return not settings["resume"] or settings["cache_size"] == 0
+
+
+def require_no_cache(settings: dict[str, Any], inner: ssl.SSLContext) -> None:
+    """Raises ``ValueError`` where nothing is to be resumed and a cache would: another may have brought it."""
+    if _resumes_nothing(settings) and _joined(inner, settings["server_side"]):
+        raise ValueError(
+            "nothing is to be resumed, and a cache is attached to the context: detach it, or give another context"
+        )
+
+
 def _join_cache(
     settings: dict[str, Any], context: ssl.SSLContext, inner: ssl.SSLContext, own: bool, baked: dict[str, Any]
 ) -> bool:
     """Gives the context a cache unless it has one; whether its connections must be kept from resuming one by one."""
     server, size = settings["server_side"], settings["cache_size"]
-    joined = [
-        each for each in _users(inner) if (each.server or each.ring if server else each.pool) is not None
-    ]
-    if not settings["resume"] or size == 0:
+    joined = _joined(inner, server)
+    if _resumes_nothing(settings):
         if own:
             _end_resumption(context, inner, joined, server)
-        elif joined:
-            raise ValueError(
-                "nothing is to be resumed, and a cache is attached to the context: detach it, or give another context"
-            )
+        else:
+            require_no_cache(settings, inner)
         return bool(server and not own)
     if joined and not own:
         if size not in (None, baked.get("cache_size")):
