@@ -30,7 +30,8 @@ class BlockingConnection:
         Seconds that each call may take in all; None: no limit. ``TimeoutError`` after that, and the connection can go
         on only where nothing was sent in part: better close it.
 
-    Errors of all calls: ``ssl.SSLError``, ``OSError``, and those of the :class:`TLSConnection`.
+    One thread at a time: where one sends while another receives, their records get mixed up. Errors of all calls:
+    ``ssl.SSLError``, ``OSError``, and those of the :class:`TLSConnection`.
     """
 
     def __init__(self, tls: TLSConnection, *, timeout: float | None = None) -> None:
