@@ -130,7 +130,7 @@ int SSL_is_init_finished(const SSL *);
 size_t SSL_get_peer_finished(const SSL *, void *, size_t); // C
 int SSL_version(const SSL *);
 int SSL_get_error(const SSL *, int); // C
-long SSL_get_verify_result(const SSL *); // C
+long SSL_get_verify_result(const SSL *);
 int SSL_get_verify_mode(const SSL *);
 int SSL_get_security_level(const SSL *); // C
 uint64_t SSL_get_options(const SSL *); // C

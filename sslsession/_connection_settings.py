@@ -52,7 +52,7 @@ def _server_hostname(value: Any) -> Any:
         return None
     if not isinstance(value, str):
         raise TypeError(f"server_hostname is text or None, not {type(value).__name__}")
-    if not value or set(value) & set("/@ \t\r\n") or value.count(":") == 1:
+    if not value or set(value) & set("/@ \t\r\n\0") or value.count(":") == 1:
         raise ValueError(f"{value!r} is no host: give its name or address alone, without scheme or port")
     return value
 

@@ -47,6 +47,8 @@ class Flow(Opening):
         if self._state is State.BEGUN:
             raise SessionError("this connection has begun: close() it before it begins again")
         settled, settings = self._settle(), self._settings
+        _settling.require_verification(settings, settled.context)
+        _settling.require_no_cache(settings, settled.inner)
         incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         made = _watched.wrap(
             settled,
@@ -117,18 +119,21 @@ class Flow(Opening):
         if self._peer_closed:
             return []
         parts: list[bytes] = []
+        made = self._object
         try:
             for at in range(0, len(data or ()), WRITE_MOST):
                 self._incoming.write(data[at : at + WRITE_MOST])
-            if self._passes():
+            if self._passes() and self._goes_on(made):
                 self._send_backlog()
                 self._read_all(parts)
         except WAITING:
             pass
         except BaseException as error:
-            self._fail(error)
+            self._fail(error, made)
             if not parts or not isinstance(error, Exception):
                 raise
+        if not self._goes_on(made):
+            return parts
         if data is not None and not len(data):
             self._end(parts)
         largest = max(map(len, parts), default=0)
@@ -136,6 +141,10 @@ class Flow(Opening):
             raise self._too_large(largest)
         self._quick = self._is_ordinary()
         return parts
+
+    def _goes_on(self, made: Any) -> bool:
+        """Whether it is still this connection: callbacks may close it, and begin the next one."""
+        return self._object is made and self._state is State.BEGUN
 
     def _is_ordinary(self) -> bool:
         return self.is_connected and not self._peer_closed and not self._backlog and self._limit == RECORD
@@ -147,9 +156,12 @@ class Flow(Opening):
         error = ssl.SSLEOFError(
             ssl.SSL_ERROR_EOF, "EOF occurred in violation of protocol: without close_notify"
         )
-        if self._gate is not None and not self._gate.passed:
-            self._gate.fail(error)
-        self._fail(error)
+        made = self._object
+        try:
+            if self._gate is not None and not self._gate.passed:
+                self._gate.fail(error)
+        finally:
+            self._fail(error, made)
         if not parts:
             raise error
 
@@ -165,14 +177,12 @@ class Flow(Opening):
         """Whether the handshake is done and the peer accepted; goes on with it where it is not."""
         if self._gate is not None and self._gate.passed:
             return True
-        if self._early and not lib.SSL_is_init_finished(self._handle()) and not self._early_data_was_read():
+        handle = self._handle()
+        if self._early and not (lib.SSL_is_init_finished(handle) or lib.sslsession_early_of(handle).ended):
             return False
         self._started = True
         self._object.do_handshake()
         return True
-
-    def _early_data_was_read(self) -> bool:
-        return bool(lib.sslsession_early_of(self._handle()).ended)
 
     def send(self, data: Data) -> int:
         """Encrypts all of it, for :meth:`data_to_send`; how many bytes. Send large data in pieces, such as 64 kB.
@@ -217,16 +227,20 @@ class Flow(Opening):
             self._begin()
         if not self._started and self._state is State.BEGUN and not self._settings["server_side"]:
             self._started = True
+            made = self._object
             try:
-                self._object.do_handshake()
+                made.do_handshake()
             except WAITING:
                 pass
             except BaseException as error:
-                self._fail(error)
+                self._fail(error, made)
                 raise
         return self._outgoing.read(size) if self._outgoing is not None else b""
 
-    def _fail(self, error: BaseException) -> None:
+    def _fail(self, error: BaseException, failed: Any = None) -> None:
+        """failed: whose error it is, where a callback may have begun the next connection since."""
+        if failed is not None and failed is not self._object:
+            return
         known = isinstance(error, Exception)
         self._error = error if known else SessionError(f"{type(error).__name__} interrupted the connection")
         self._quick = False

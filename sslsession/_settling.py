@@ -102,7 +102,7 @@ def settle(settings: dict[str, Any], own: ssl.SSLContext | None, baked: dict[str
         raise ValueError(
             f"the context is a {'client' if server else 'server'}'s, and this side is the other one"
         )
-    _require_verification(settings, context)
+    require_verification(settings, context)  # before a cache is attached to it
     with _attaching:
         never = _join_cache(settings, context, inner, own is not None, baked)
     return Settled(context, inner, never)
@@ -125,7 +125,8 @@ def _apply(settings: dict[str, Any], context: ssl.SSLContext) -> None:
             ) from None
 
 
-def _require_verification(settings: dict[str, Any], context: ssl.SSLContext) -> None:
+def require_verification(settings: dict[str, Any], context: ssl.SSLContext) -> None:
+    """Raises ``ValueError`` where nobody would look at the peer, as each connection begins: contexts change."""
     verifies, validators = is_verifying(context), settings["validators"]
     if settings["server_side"]:
         if settings["client_auth"] and context.verify_mode != ssl.CERT_REQUIRED:
@@ -159,21 +160,33 @@ def _users(inner: ssl.SSLContext) -> list[Any]:
     return list(getattr(_callbacks.handlers.get(number), "users", ()))
 
 
+def _joined(inner: ssl.SSLContext, server: bool) -> list[Any]:
+    return [each for each in _users(inner) if (each.server or each.ring if server else each.pool) is not None]
+
+
+def _resumes_nothing(settings: dict[str, Any]) -> bool:
+    return not settings["resume"] or settings["cache_size"] == 0
+
+
+def require_no_cache(settings: dict[str, Any], inner: ssl.SSLContext) -> None:
+    """Raises ``ValueError`` where nothing is to be resumed and a cache would: another may have brought it."""
+    if _resumes_nothing(settings) and _joined(inner, settings["server_side"]):
+        raise ValueError(
+            "nothing is to be resumed, and a cache is attached to the context: detach it, or give another context"
+        )
+
+
 def _join_cache(
     settings: dict[str, Any], context: ssl.SSLContext, inner: ssl.SSLContext, own: bool, baked: dict[str, Any]
 ) -> bool:
     """Gives the context a cache unless it has one; whether its connections must be kept from resuming one by one."""
     server, size = settings["server_side"], settings["cache_size"]
-    joined = [
-        each for each in _users(inner) if (each.server or each.ring if server else each.pool) is not None
-    ]
-    if not settings["resume"] or size == 0:
+    joined = _joined(inner, server)
+    if _resumes_nothing(settings):
         if own:
             _end_resumption(context, inner, joined, server)
-        elif joined:
-            raise ValueError(
-                "nothing is to be resumed, and a cache is attached to the context: detach it, or give another context"
-            )
+        else:
+            require_no_cache(settings, inner)
         return bool(server and not own)
     if joined and not own:
         if size not in (None, baked.get("cache_size")):
@@ -205,22 +218,27 @@ def _end_resumption(context: ssl.SSLContext, inner: ssl.SSLContext, joined: list
 def prepare(settings: dict[str, Any], settled: Settled, handle: Any) -> None:
     """Gives an ``SSL *`` what is of this connection alone. Errors: ``ValueError`` for a server without certificate."""
     server, size = settings["server_side"], settings["max_buffer_size"]
-    options = NO_RENEGOTIATION | UNDER_VALIDATORS if settings["validators"] else 0
+    hold_to(settings, handle)
     if not server:
+        options = UNDER_VALIDATORS if settings["validators"] else 0
         options |= sum(bit for number, bit in enumerate(FRAGMENT_CODES) if size.code >> number & 1)
         if size.code:
             lib.SSL_set_tlsext_max_fragment_length(handle, size.code)
-    elif options:
-        options = NO_RENEGOTIATION
-    if options:
-        lib.SSL_set_options(handle, options)
-    if size is not MaxBufferSize.Default:
-        lib.SSL_ctrl(handle, SET_MAX_SEND_FRAGMENT, size.bytes, ffi.NULL)
+        if options:
+            lib.SSL_set_options(handle, options)
     if settled.never_resumes:
         unique = os.urandom(32)
         lib.SSL_set_session_id_context(handle, unique, len(unique))
     if server and settled.inner.sni_callback is None and not _has_certificate(handle):
         raise ValueError("a server needs a certificate: the context has none, so call its load_cert_chain()")
+
+
+def hold_to(settings: dict[str, Any], handle: Any) -> None:
+    """Gives an ``SSL *`` what holds for one that somebody else established, too."""
+    if settings["validators"]:  # a renegotiation could bring a certificate that none of them saw
+        lib.SSL_set_options(handle, NO_RENEGOTIATION)
+    if settings["max_buffer_size"] is not MaxBufferSize.Default:
+        lib.SSL_ctrl(handle, SET_MAX_SEND_FRAGMENT, settings["max_buffer_size"].bytes, ffi.NULL)
 
 
 def _has_certificate(handle: Any) -> bool:

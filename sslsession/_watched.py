@@ -15,7 +15,8 @@ import threading
 import weakref
 from typing import TYPE_CHECKING, Any, Callable
 
-from sslsession import validators
+from sslsession import _borrow, _certificates, validators
+from sslsession._libssl import ffi, lib
 from sslsession._settling import earned_under_validators
 from sslsession.errors import SessionError
 
@@ -54,12 +55,15 @@ class Gate:
 
     def check(self, sslobject: Any) -> None:
         """After the handshake: raises unless the peer is accepted."""
-        connection = self._connection()
         if self.validators:
-            validators.require(self.validators, sslobject.getpeercert(True), connection)
+            self.judge(sslobject.getpeercert(True))
         self.accepted = self.passed = True
-        if self._on_handshake is not None and self._on_handshake(connection, None) is False:
+        if self._on_handshake is not None and self._on_handshake(self._connection(), None) is False:
             raise SessionError("on_handshake returned False, which ends the connection")
+
+    def judge(self, der: bytes | None) -> None:
+        """Raises unless the validators accept the certificate."""
+        validators.require(self.validators, der, self._connection())
 
     def fail(self, error: BaseException) -> None:
         """Closes for good; who waits for the handshake is told, once."""
@@ -111,6 +115,22 @@ class Watched:
     def holds_early_data_back(self) -> bool:
         """Whether early data may be read only when the handshake is done."""
         return self._gate is not None and bool(self._gate.validators) and not self._gate.passed
+
+    @property
+    def accepts_what_is_offered(self) -> bool:
+        """Whether the validators accept the certificate of the session that a client is about to offer.
+
+        Early data goes to whoever has that session, before they see the peer; and others may have let it in.
+        """
+        if self._gate is None or not self._gate.validators:
+            return True
+        session = lib.SSL_get_session(_borrow.borrow(self).ssl)
+        leaf = ffi.NULL if session == ffi.NULL else lib.SSL_SESSION_get0_peer(session)
+        try:
+            self._gate.judge(None if leaf == ffi.NULL else _certificates.der(leaf))
+        except ssl.SSLError:
+            return False
+        return True
 
     def objection_to(self, session: Any) -> str:
         """Why the session may not be offered; empty where it may.

@@ -130,15 +130,17 @@ class TLSConnection(Flow):
 
         The validators run at once. Its side and its name are its own, and so is what its handshake verified. Source:
         Sming's setConnection. Errors: ``TypeError`` for what is no ``ssl.SSLObject``; :class:`SessionError` where its
-        handshake is not done, it was adopted before, or this object has begun; :class:`CertificateRefused`;
+        handshake is not done, it is a TLSConnection's already, or this object has begun; :class:`CertificateRefused`;
         ``ValueError`` where nothing verified it.
         """
         if not isinstance(sslobject, ssl.SSLObject):
             raise TypeError(f"adopt() takes an ssl.SSLObject, not {type(sslobject).__name__}")
         if self._state is not State.NEW or self._settled is not None:
             raise SessionError("adopt() is for a TLSConnection that has not begun: make a new one")
-        if sslobject in _adopted:
-            raise SessionError("this SSLObject was adopted before, and two would read from it in turns")
+        if sslobject in _adopted or getattr(sslobject, "_gate", None) is not None:
+            raise SessionError(
+                "this SSLObject is a TLSConnection's already, and two would read from it in turns"
+            )
         handle = _borrow.borrow(sslobject).ssl
         if not lib.SSL_is_init_finished(handle):
             raise SessionError("adopt() takes an established connection: end its handshake first")
@@ -149,13 +151,14 @@ class TLSConnection(Flow):
             self._settings["server_hostname"] = sslobject.server_hostname
         self._initialise()
         chosen = tuple(self._settings["validators"])
-        verified = sslobject.server_side or lib.SSL_get_verify_mode(handle)
+        verified = sslobject.server_side or _was_verified(handle)
         if not verified and not chosen and not self._settings["insecure"]:
             raise ValueError(
                 "nothing verified the server of this connection: add validators, or say insecure=True"
             )
         gate = Gate(self, chosen, self._settings["on_handshake"])
         self._settings["validators"] = chosen
+        _settling.hold_to(self._settings, handle)
         self._settled = _settling.Settled(sslobject.context, sslobject.context, False)
         self._limit = self._settings["max_buffer_size"].bytes
         self._gate = gate
@@ -193,7 +196,7 @@ class TLSConnection(Flow):
                 "there is no connection whose certificate could be validated: see is_connected"
             )
         if not self._settings["validators"]:
-            return bool(lib.SSL_get_verify_mode(self._handle())) and bool(self._object.getpeercert(True))
+            return _was_verified(self._handle()) and bool(self._object.getpeercert(True))
         try:
             _validators.require(self._settings["validators"], self._object.getpeercert(True), self)
         except ssl.SSLError:
@@ -232,3 +235,8 @@ class TLSConnection(Flow):
         )
         state = "connected" if self.is_connected else "failed" if self._error else self._state.value
         return f"<TLSConnection {side}, {state}>"
+
+
+def _was_verified(handle: Any) -> bool:
+    """Whether the peer was, in this handshake or in the one that it resumes, which may have been under a laxer mode."""
+    return bool(lib.SSL_get_verify_mode(handle)) and lib.SSL_get_verify_result(handle) == 0

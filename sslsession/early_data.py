@@ -128,6 +128,10 @@ def _check_time(borrowed: _borrow.Borrowed, state: Any) -> None:
     if lib.SSL_is_server(borrowed.ssl):
         if not state.begun:
             raise SessionError("a server reads before it writes: call read_early_data first")
+        if getattr(borrowed.owner, "holds_early_data_back", False):
+            raise SessionError(
+                "this connection's validators have not seen the client yet: call wait_for_handshake"
+            )
     elif not state.sent and not state.waits and not lib.SSL_in_before(borrowed.ssl):
         raise SessionError(
             "the handshake began already: wrap the socket with do_handshake_on_connect=False, "
@@ -142,6 +146,8 @@ def _may_send(borrowed: _borrow.Borrowed, state: Any, size: int) -> bool:
         lib.sslsession_early_begin(borrowed.ssl)
         if state.most and state.who and state.who not in permitting:
             state.most, state.why = 0, EarlyReason.NOT_PERMITTED
+        if state.most and not getattr(borrowed.owner, "accepts_what_is_offered", True):
+            state.most, state.why = 0, EarlyReason.NOT_VALID
     if state.most and state.sent + size > state.most:
         state.why = EarlyReason.TOO_LARGE
         return False

@@ -32,8 +32,9 @@ that the session is one of ours; the rest is in its stamp, which no client can w
 Early data comes before anybody has proved to be there (RFC 8446 2.3, 8), so its rules are narrower:
 
 * A client sends it only with a session that allows so much, on a connection of the very name and settings that the
-  session was earned under, which offers the session's ALPN protocol (RFC 8446 4.2.10); and only if the cache that the
-  session comes out of permits it. One that is forced carries none.
+  session was earned under, which offers the session's ALPN protocol (RFC 8446 4.2.10); only if the cache that the
+  session comes out of permits it; and where a connection has validators, if they accept the certificate that the
+  session was earned with. A session that is forced carries none.
 * A server accepts what a session resumes with, as above, on the context that it was made under and that nobody has
   exchanged since, if it allows as much as it did then; and once (RFC 8446 8.1): whoever takes the ticket's token, or
   the session itself, from the store. What was not taken, for whatever reason, is not accepted.
@@ -230,6 +231,7 @@ class EarlyReason(enum.IntEnum):
     NOT_ASKED = 9
     SENT = 10
     REJECTED = 11
+    NOT_VALID = 12
 
     def __str__(self) -> str:
         return EARLY_SENTENCES[self]
@@ -248,6 +250,7 @@ EARLY_SENTENCES = {
     EarlyReason.NOT_ASKED: "nothing was to be sent early",
     EarlyReason.SENT: "it was sent, and the handshake is not done",
     EarlyReason.REJECTED: "the server rejected the early data: it takes none now, or had this ticket's before",
+    EarlyReason.NOT_VALID: "this connection's validators refuse the certificate that the session was earned with",
 }
 
 

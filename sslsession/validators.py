@@ -11,6 +11,7 @@ import base64
 import binascii
 import hashlib
 import hmac
+import inspect
 from collections.abc import Iterable
 from typing import Any, Callable, NamedTuple, Union
 
@@ -149,7 +150,8 @@ def require(validators: Iterable[Validator], der: bytes | None, connection: Any)
             cause = TypeError(
                 f"{asked[-1]} returned {type(answer).__name__}; a validator returns True or False"
             )
-            getattr(answer, "close", bool)()  # a coroutine that nobody awaits says so as a warning
+            if inspect.iscoroutine(answer):
+                answer.close()  # one that nobody awaits says so as a warning
     found = hashlib.sha256(der).hexdigest()
     raise _refused(
         f"no validator accepted the peer's certificate (SHA-256 {found}); asked: {', '.join(asked)}"

@@ -6,10 +6,11 @@ import ssl
 
 import pytest
 
-from helpers.contexts import server_context
+import sslsession
+from helpers.contexts import client_context, server_context
 from helpers.memory import Pair, connect
 from helpers.peers import SocketPair
-from helpers.tls import WRONG_PIN, pin_of
+from helpers.tls import WRONG_PIN, attempt, join, pin_of, serving
 from sslsession import CertificateRefused, MaxBufferSize, SessionError, TLSConnection, get_session
 
 pytestmark = pytest.mark.binding
@@ -117,3 +118,56 @@ def test_a_buffer_size_holds_for_what_is_received(pair):
     pair.server.write(bytes(600))
     with pytest.raises(ssl.SSLError, match="max_buffer_size"):
         conn.receive_data(pair.to_client.read())
+
+
+def test_a_buffer_size_holds_for_what_is_sent(pair):
+    conn = TLSConnection(max_buffer_size=MaxBufferSize.B512)
+    conn.adopt(pair.client)
+    conn.send(bytes(5000))
+    sent = conn.data_to_send()
+    assert int.from_bytes(sent[3:5], "big") <= 512 + 64
+    pair.to_server.write(sent)
+    assert pair.server.read(5000) == bytes(512)
+
+
+def test_with_validators_nobody_renegotiates_to_a_certificate_that_they_did_not_see(
+    ca, client12, server_identity
+):
+    """The other one is of the same authority and name, so that the context finds nothing wrong with it."""
+    pair = Pair(client12, server_context(server_identity, version="1.2")).handshake()
+    conn = TLSConnection(validators=[pin_of(server_identity)])
+    conn.adopt(pair.client)
+    pair.server.context = server_context(ca.issue("localhost"), version="1.2")
+    sslsession.renegotiate(pair.server)
+    assert conn.receive_data(pair.to_client.read()) == b""
+    pair.to_server.write(conn.data_to_send())
+    with pytest.raises(ssl.SSLError, match=r"(?i)no.renegotiation"):
+        pair.server.read(1)
+    assert conn.connection.getpeercert(True) == server_identity.leaf_der
+
+
+def test_what_belongs_to_a_connection_is_not_adopted_by_another(client, server_identity):
+    """Else the second would have the plaintext that the first one's validators hold back."""
+    conn, refused = (
+        TLSConnection("localhost", context=client, validators=validators) for validators in ((), (WRONG_PIN,))
+    )
+    join(conn, server := serving(server_identity))
+    with pytest.raises(CertificateRefused):
+        attempt(refused, server.another())
+    for each in (conn, refused):
+        with pytest.raises(SessionError, match="already"):
+            TLSConnection().adopt(each.connection)
+
+
+def test_a_resumed_one_is_verified_only_if_what_it_resumes_was(server):
+    """ssl resumes what was earned under CERT_NONE where the context has become strict since."""
+    context = client_context(version="1.2", verify=False)
+    earned = connect(context, server).client.session
+    context.verify_mode = ssl.CERT_REQUIRED
+    pair = Pair(context, server, session=earned).handshake()
+    assert pair.client.session_reused
+    with pytest.raises(ValueError, match="nothing verified"):
+        TLSConnection().adopt(pair.client)
+    conn = TLSConnection(insecure=True)
+    conn.adopt(pair.client)
+    assert conn.validate_certificate() is False

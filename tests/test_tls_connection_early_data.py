@@ -8,7 +8,7 @@ import pytest
 
 import sslsession
 from helpers.contexts import client_context, server_context
-from helpers.tls import carry, join, part, pin_of
+from helpers.tls import WRONG_PIN, carry, join, part, pin_of
 from sslsession import ClientSessionCache, EarlyData, ServerSessionCache, SessionError, TLSConnection
 
 MOST = 1000
@@ -107,6 +107,8 @@ def test_validators_of_a_server_see_the_client_before_early_data_is_handed_over(
         sslsession.read_early_data(server)
     with pytest.raises(ssl.SSLWantReadError):
         sslsession.wait_for_handshake(server)
+    with pytest.raises(SessionError, match="wait_for_handshake"):
+        sslsession.write_early_data(server, b"an answer")
     conn.receive_data(server.data_to_send())
     server.receive_data(conn.data_to_send())
     if accepted:
@@ -120,3 +122,23 @@ def test_a_client_with_validators_sends_none_in_a_session_earned_without(conn, c
     pinned = TLSConnection("localhost", context=conn.context, validators=[pin_of(server_identity)])
     pinned.connect()
     assert sslsession.write_early_data(pinned, b"GET /") == 0
+
+
+@pytest.mark.parametrize("accepted", [True, False])
+def test_a_client_with_validators_sends_none_in_a_session_that_others_let_in(
+    conn, context, server_identity, accepted
+):
+    """It goes to whoever has the session, before this connection's validators see the server."""
+    first = TLSConnection("localhost", context=conn.context, validators=[lambda certificate: True])
+    join(first, server := serve(context))
+    part(first, server)
+    pins = [pin_of(server_identity) if accepted else WRONG_PIN]
+    pinned, server = TLSConnection("localhost", context=conn.context, validators=pins), serve(context)
+    pinned.connect()
+    assert sslsession.write_early_data(pinned, b"GET /") == (5 if accepted else 0)
+    server.accept(early_data=True)
+    server.receive_data(pinned.data_to_send())
+    assert sslsession.read_early_data(server) == (b"GET /" if accepted else b"")
+    if not accepted:
+        with pytest.raises(sslsession.CertificateRefused):
+            carry(pinned, server)

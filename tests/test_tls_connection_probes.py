@@ -10,7 +10,7 @@ import sslsession
 from helpers.contexts import client_context, server_context
 from helpers.memory import connect
 from helpers.sessions import session_of
-from helpers.tls import WRONG_PIN, carry, exchange, join, part, pin_of, resumed, serving
+from helpers.tls import WRONG_PIN, attempt, carry, exchange, join, part, pin_of, resumed, serving
 from sslsession import (
     CertificateRefused,
     ClientSessionCache,
@@ -44,12 +44,6 @@ def shared(lax):
 
 def pinned(context, *validators, **settings) -> TLSConnection:
     return TLSConnection("localhost", context=context, validators=validators, verify_later=True, **settings)
-
-
-def attempt(client: TLSConnection, server: TLSConnection) -> None:
-    client.connect()
-    server.accept()
-    carry(client, server)
 
 
 @pytest.mark.parametrize("options", [0, ssl.OP_NO_RENEGOTIATION])

@@ -89,6 +89,26 @@ def test_a_server_that_resumes_nothing_in_a_context_of_others(client, server_ide
         assert [resumed(conn, each) for each in refusing] == [False] * 3
 
 
+def test_who_resumes_nothing_refuses_a_cache_that_another_brought_to_its_context(client, server_identity):
+    """It would resume by it, and neither side's connections can be kept from that one by one."""
+    context = server_context(server_identity)
+    for refusing, other in (
+        (
+            TLSConnection("localhost", context=client, resume=False),
+            TLSConnection("localhost", context=client),
+        ),
+        (
+            TLSConnection(server_side=True, context=context, cache_size=0),
+            TLSConnection(server_side=True, context=context),
+        ),
+    ):
+        for each in (refusing, other):
+            each.accept() if each.server_side else each.connect()
+            each.close()
+        with pytest.raises(ValueError, match="a cache is attached"):
+            refusing.accept() if refusing.server_side else refusing.connect()
+
+
 def test_get_session_why_not_resumed_and_id(client, serving_one):
     conn, server = TLSConnection("localhost", context=client), serving_one
     with pytest.raises(SessionError, match="has not begun"):

@@ -48,7 +48,9 @@ def test_a_wrong_kind_is_refused_by_name(name):
             setattr(conn, name, value)
 
 
-@pytest.mark.parametrize("name", ["", "https://localhost", "localhost:443", "local host", "user@localhost"])
+@pytest.mark.parametrize(
+    "name", ["", "https://localhost", "localhost:443", "local host", "user@localhost", "localhost\0.example"]
+)
 def test_what_is_no_host_is_refused(name):
     with pytest.raises(ValueError, match="without scheme or port"):
         TLSConnection(name)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import io
 import ssl
 import warnings
 
@@ -115,6 +116,14 @@ def test_a_coroutine_is_no_yes(peer):
         warnings.simplefilter("error")
         with pytest.raises(CertificateRefused, match="asked: judge"):
             require([judge], peer.der, None)
+
+
+def test_what_a_validator_returns_is_left_alone(peer):
+    """Such as the database that it asked."""
+    returned = io.BytesIO()
+    with pytest.raises(CertificateRefused):
+        require([lambda certificate: returned], peer.der, None)
+    assert not returned.closed
 
 
 def test_an_exception_is_a_no_and_the_next_is_asked(peer):

@@ -11,6 +11,7 @@ from typing import Any
 
 from sslsession._flow import RECORD, Data
 from sslsession.connection import TLSConnection
+from sslsession.drivers import _given
 
 PIECE = 65536
 """Bytes that are encrypted at a time: what lies in the processor's cache is copied for little."""
@@ -29,11 +30,12 @@ class BlockingConnection:
         Seconds that each call may take in all; None: no limit. ``TimeoutError`` after that, and the connection can go
         on only where nothing was sent in part: better close it.
 
-    Errors of all calls: ``ssl.SSLError``, ``OSError``, and those of the :class:`TLSConnection`.
+    One thread at a time: where one sends while another receives, their records get mixed up. Errors of all calls:
+    ``ssl.SSLError``, ``OSError``, and those of the :class:`TLSConnection`.
     """
 
     def __init__(self, tls: TLSConnection, *, timeout: float | None = None) -> None:
-        self.tls = tls
+        self.tls = _given.checked(tls)
         self.timeout = timeout
         self.sock: socket.socket | None = None
         self._received: deque[bytes] = deque()
@@ -56,12 +58,16 @@ class BlockingConnection:
         if self.sock is not None:
             sock.close()
             raise ValueError("this BlockingConnection has a socket already: close() it first")
+        try:
+            self.tls.accept() if accepted else self.tls.connect()
+        except BaseException:
+            sock.close()
+            raise
         self.sock = sock
         self._received.clear()
         with contextlib.suppress(OSError):
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         try:
-            self.tls.accept() if accepted else self.tls.connect()
             while not self.tls.is_connected:
                 self._flush(ends)
                 self._received.extend(self._receive(ends))
@@ -84,6 +90,7 @@ class BlockingConnection:
         What a record has, at most: as ``ssl.SSLSocket.recv``. ``ssl.SSLEOFError`` where the TCP connection ends without
         close_notify.
         """
+        _given.require_size(size)
         received = self._received
         if not received:
             ends = self._ends()
@@ -105,6 +112,7 @@ class BlockingConnection:
 
     def _receive(self, ends: float | None) -> list[bytes]:
         sock = self._socket(ends)
+        _given.require_open(self.tls)
         with _Timing():
             size = sock.recv_into(self._room)
         try:

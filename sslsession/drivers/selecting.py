@@ -8,6 +8,7 @@ import socket
 
 from sslsession._flow import Data
 from sslsession.connection import TLSConnection
+from sslsession.drivers import _given
 
 PIECE = 65536
 
@@ -22,12 +23,16 @@ class SelectorConnection:
     """
 
     def __init__(self, tls: TLSConnection, sock: socket.socket) -> None:
-        self.tls, self.sock = tls, sock
+        self.tls, self.sock = _given.checked(tls), sock
         self._outgoing = bytearray()
         self.at_end = False
-        """Whether the peer has said close_notify: nothing more comes."""
+        """Whether nothing more comes: the peer has said close_notify, or the TLSConnection was closed."""
         sock.setblocking(False)
-        tls.accept() if tls.server_side else tls.connect()
+        try:
+            tls.accept() if tls.server_side else tls.connect()
+        except BaseException:
+            sock.close()
+            raise
 
     def fileno(self) -> int:
         """The socket's, for ``selector.register``."""
@@ -35,8 +40,13 @@ class SelectorConnection:
 
     @property
     def events(self) -> int:
-        """What to wait for now: ``EVENT_READ``, and ``EVENT_WRITE`` while there is something to send. Ask each time."""
+        """What to wait for now: ``EVENT_READ``, and ``EVENT_WRITE`` while there is something to send. Ask each time.
+
+        :attr:`at_end`, ``EVENT_WRITE`` alone: the socket is readable for ever then. With nothing to send: close it.
+        """
         self._collect()
+        if self.at_end and self._outgoing:
+            return selectors.EVENT_WRITE
         return selectors.EVENT_READ | (selectors.EVENT_WRITE if self._outgoing else 0)
 
     @property
@@ -58,7 +68,7 @@ class SelectorConnection:
                 pass
             else:
                 received = self.tls.receive_data(data)
-                self.at_end = self.tls.peer_closed
+                self.at_end = self.tls.peer_closed or not data
         self._write()
         return received
 

@@ -10,8 +10,11 @@ from typing import Any
 
 from sslsession._flow import RECORD, Data
 from sslsession.connection import TLSConnection
+from sslsession.drivers import _given
 
 PIECE = 65536
+GAVE_UP = (asyncio.CancelledError, asyncio.TimeoutError, TimeoutError)
+"""After these nobody waits for a peer that takes nothing."""
 
 
 class AsyncConnection:
@@ -23,7 +26,7 @@ class AsyncConnection:
     """
 
     def __init__(self, tls: TLSConnection) -> None:
-        self.tls = tls
+        self.tls = _given.checked(tls)
         self._reader: asyncio.StreamReader | None = None
         self._writer: asyncio.StreamWriter | None = None
         self._received: deque[bytes] = deque()
@@ -47,16 +50,20 @@ class AsyncConnection:
     async def _begin(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, accepted: bool
     ) -> None:
+        try:
+            self.tls.accept() if accepted else self.tls.connect()
+        except BaseException:
+            writer.close()
+            raise
         self._reader, self._writer = reader, writer
         self._received.clear()
         try:
-            self.tls.accept() if accepted else self.tls.connect()
             while not self.tls.is_connected:
                 await self._flush()
                 self._received.extend(await self._receive())
             await self._flush()
-        except BaseException:
-            await self.close()
+        except BaseException as error:
+            await self._end(error)
             raise
 
     async def send(self, data: Data) -> int:
@@ -69,6 +76,7 @@ class AsyncConnection:
 
     async def recv(self, size: int = RECORD) -> bytes:
         """At least one byte, at most ``size``; ``b""`` after the peer's close_notify, ``ssl.SSLEOFError`` without."""
+        _given.require_size(size)
         received = self._received
         while not received:
             if self.tls.peer_closed:
@@ -82,19 +90,32 @@ class AsyncConnection:
         return data
 
     async def close(self) -> None:
-        """Says close_notify and closes the TCP connection. Closing again does nothing."""
+        """Says close_notify and closes the TCP connection, when the peer has taken all. Closing again does nothing.
+
+        Who does not want to wait for that cancels it (``asyncio.wait_for``): what the peer has not taken is dropped.
+        """
+        await self._end(None)
+
+    async def _end(self, error: BaseException | None) -> None:
         self.tls.close()
         writer, self._writer = self._writer, None
         if writer is None:
             return
         writer.write(self.tls.data_to_send())
+        if isinstance(error, GAVE_UP) and writer.transport.get_write_buffer_size():
+            writer.transport.abort()
         writer.close()
-        with contextlib.suppress(OSError):
-            await writer.wait_closed()
+        try:
+            with contextlib.suppress(OSError):
+                await writer.wait_closed()
+        except BaseException:
+            writer.transport.abort()
+            raise
 
     async def _receive(self) -> list[bytes]:
         if self._reader is None or self._writer is None:
             raise ValueError("there is no connection: call connect() or accept()")
+        _given.require_open(self.tls)
         data = await self._reader.read(PIECE)
         try:
             return self.tls.receive_records(data)
@@ -116,4 +137,4 @@ class AsyncConnection:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self.close()
+        await self._end(error)
