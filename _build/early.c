@@ -107,11 +107,9 @@ static int sslsession_early_begin(SSL *ssl) {
     return why;
 }
 
-/* 0, or what SSL_get_error says; EARLY_ENDED where `conn.context` was set since the session was looked at. */
+/* 0, or what SSL_get_error says; EARLY_ENDED where `conn.context` or `conn.session` was set since we looked at them. */
 static int sslsession_early_write(SSL *ssl, const void *data, size_t size, size_t *written) {
-    struct connection *connection = connection_of(ssl);
-    if (SSL_in_before(ssl) && connection != NULL
-        && connection->policy.context != sslsession_context_id(SSL_get_SSL_CTX(ssl)))
+    if (SSL_in_before(ssl) && !still_offered(ssl, connection_of(ssl)))
         return EARLY_ENDED;
     ERR_clear_error();
     return SSL_write_early_data(ssl, data, size, written) ? 0 : SSL_get_error(ssl, 0);
