@@ -149,7 +149,8 @@ static int comes_once(SSL *ssl, const struct served *served) {
 }
 
 /* Asked last, of a session that is resumed and whose age by the client's count is right. The context must
- * be the one it was made under, and Python has the last word: the token, and what the server's own code says. */
+ * be the one it was made under (a connection that was moved here brings its first context's limit, so our rules must
+ * allow any at all), and Python has the last word: the token, and what the server's own code says. */
 static int on_early_data(SSL *ssl, void *arg) {
     struct connection *connection = connection_of(ssl);
     struct served *served = served_of(ssl);
@@ -157,7 +158,7 @@ static int on_early_data(SSL *ssl, void *arg) {
     (void)arg;
     if (served == NULL)
         return 0;
-    if (served->admitted && served->settled == NULL && connection->home != NULL
+    if (served->server->settings.early && served->admitted && served->settled == NULL && connection->home != NULL
         && connection->home->ctx == SSL_get_SSL_CTX(ssl)
         && memcmp(served->stamp + 1, served->binding, STAMP_BINDING) == 0
         && SSL_SESSION_get_max_early_data(SSL_get_session(ssl)) <= SSL_get_max_early_data(ssl) && comes_once(ssl, served)

@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 
 from helpers.certs import Authority, Identity
-from helpers.early import ACCEPTED, REJECTED, REQUEST, Site, read_all, replay
+from helpers.early import ACCEPTED, REJECTED, REQUEST, Site, meet, read_all, replay
 from helpers.memory import Pair
 from helpers.openssl_calls import set_cache_mode
-from helpers.servers import STATEFUL, TICKETS13, Way, params
+from helpers.peers import server_context
+from helpers.servers import STATEFUL, TICKETS13, Serving, Way, params
 from helpers.sessions import GARBAGE_RECORD
 from sslsession import SessionHooks, early_data_status, get_session, send_new_ticket, write_early_data
 from sslsession.stores import MemoryStore
@@ -197,4 +198,27 @@ def test_what_was_rejected_is_not_accepted_later(way: Way, ca: Authority, server
     pair.client.write(b"late")
     pair.pump()
     assert bytes(pair.server_received) == b"late"
+    site.close()
+
+
+def test_a_connection_moved_to_a_context_that_allows_none(
+    way: Way, ca: Authority, server_identity: Identity
+) -> None:
+    """It brings its first context's limit along, and the other's cache was made without any."""
+    site = Site(ca, server_identity, way)
+    other = Serving(way)
+    context = other.attach(server_context(server_identity))
+
+    def move(conn: ssl.SSLObject) -> None:
+        conn.context = context
+
+    first = Pair(site.client, site.server, prepare_server=move)
+    meet(first)
+    first.exchange()
+    first.close()
+    told = site.speak(prepare_server=move)
+    assert told.reused
+    assert told.status is not ACCEPTED
+    assert other.cache.stats()["early_data"] == 0
+    other.close()
     site.close()
