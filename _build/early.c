@@ -130,7 +130,7 @@ static int sslsession_early_read(SSL *ssl, void *data, size_t size, size_t *leng
 
 /* A ticket that holds its session may come any number of times: a token goes with it, which the store gives once. */
 static int allow_early_once(SSL *ssl, sslsession_server *server, unsigned char token[TOKEN_SIZE]) {
-    if (!server->settings.early || is_stateful(ssl) || SSL_get_max_early_data(ssl) == 0
+    if (!server->settings.early || is_stateful(ssl) || SSL_get_max_early_data(ssl) == 0 || !atomic_read(&gate)
         || RAND_bytes(token, TOKEN_SIZE) <= 0)
         return 0;
     enter_python();

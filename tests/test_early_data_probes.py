@@ -15,6 +15,7 @@ from helpers.peers import server_context
 from helpers.servers import STATEFUL, TICKETS13, Serving, Way, params
 from helpers.sessions import GARBAGE_RECORD
 from sslsession import SessionHooks, early_data_status, get_session, send_new_ticket, write_early_data
+from sslsession._libssl import lib
 from sslsession.stores import MemoryStore
 
 pytestmark = pytest.mark.binding
@@ -221,4 +222,20 @@ def test_a_connection_moved_to_a_context_that_allows_none(
     assert told.status is not ACCEPTED
     assert other.cache.stats()["early_data"] == 0
     other.close()
+    site.close()
+
+
+def test_a_handshake_after_the_interpreter_s_last_callback(
+    ca: Authority, server_identity: Identity, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A thread of the server's goes on in OpenSSL: nobody is asked to keep a token any more, nor gets one."""
+    site = Site(ca, server_identity, TICKETS13)
+    issued: list[bytes] = []
+    monkeypatch.setattr(site.serving.cache._accepting, "issue", issued.append)
+    lib.sslsession_open_gate(0)
+    try:
+        Pair(site.client, site.server).handshake().exchange()
+    finally:
+        lib.sslsession_open_gate(1)
+    assert issued == []
     site.close()
