@@ -43,6 +43,7 @@ class Hasty(Base):
     _read_first = b""
     _waiting: tuple[Callable[[bool], None], ...] = ()
     _lost = False
+    _paced: Any = None
 
     @property
     def _done(self) -> bool:
