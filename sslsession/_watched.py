@@ -109,7 +109,7 @@ class Watched:
 
     @property
     def holds_early_data_back(self) -> bool:
-        """Whether early data may be read only when the handshake is done."""
+        """Whether early data may be read only when the handshake is done, and none may be sent."""
         return self._gate is not None and bool(self._gate.validators) and not self._gate.passed
 
     def objection_to(self, session: Any) -> str:

@@ -129,7 +129,9 @@ def _may_send(borrowed: _borrow.Borrowed, state: Any, size: int) -> bool:
         return True
     if not state.begun:
         lib.sslsession_early_begin(borrowed.ssl)
-        if state.who and state.who not in permitting:
+        # Validators look at the peer when the handshake is done, and may be others than those it was earned under.
+        held = getattr(borrowed.owner, "holds_early_data_back", False)
+        if held or (state.who and state.who not in permitting):
             state.most = 0
     return bool(state.sent + size <= state.most)
 

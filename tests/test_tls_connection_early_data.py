@@ -120,3 +120,35 @@ def test_a_client_with_validators_sends_none_in_a_session_earned_without(conn, c
     pinned = TLSConnection("localhost", context=conn.context, validators=[pin_of(server_identity)])
     pinned.connect()
     assert sslsession.write_early_data(pinned, b"GET /") == 0
+
+
+@pytest.mark.parametrize("same", [True, False])
+def test_a_client_with_validators_sends_none(ca, context, server_identity, client_identity, same):
+    """They are asked when the handshake is done, and are not always those that the session was earned under."""
+    made = client_context(ca, version="1.3")
+    ClientSessionCache(early_data=True).attach(made)
+    first, server = (
+        TLSConnection("localhost", context=made, validators=[pin_of(server_identity)]),
+        serve(context),
+    )
+    join(first, server)
+    part(first, server)
+    pin = pin_of(server_identity if same else client_identity)
+    second, server = TLSConnection("localhost", context=made, validators=[pin]), serve(context)
+    second.connect()
+    with pytest.raises(ssl.SSLWantReadError):
+        sslsession.send_replayable(second, b"GET /")
+    server.accept(early_data=True)
+    server.receive_data(second.data_to_send())
+    assert sslsession.read_early_data(server) == b""
+    server.receive_data()
+    if same:
+        second.receive_data(server.data_to_send())
+        assert sslsession.send_replayable(second, b"GET /") is EarlyData.NOT_SENT
+        assert carry(second, server)[1] == b"GET /"
+        assert second.connection.session_reused
+    else:
+        with pytest.raises(sslsession.CertificateRefused):
+            second.receive_data(server.data_to_send())
+        with pytest.raises(sslsession.CertificateRefused):
+            sslsession.send_replayable(second, b"GET /")
