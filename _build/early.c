@@ -108,11 +108,9 @@ static int sslsession_early_begin(SSL *ssl) {
     return why;
 }
 
-/* 0, or what SSL_get_error says; EARLY_ENDED where `conn.context` was set since the session was looked at. */
+/* 0, or what SSL_get_error says; EARLY_ENDED where `conn.context` or `conn.session` was set since we looked at them. */
 static int sslsession_early_write(SSL *ssl, const void *data, size_t size, size_t *written) {
-    struct connection *connection = connection_of(ssl);
-    if (SSL_in_before(ssl) && connection != NULL
-        && connection->policy.context != sslsession_context_id(SSL_get_SSL_CTX(ssl)))
+    if (SSL_in_before(ssl) && !still_offered(ssl, connection_of(ssl)))
         return EARLY_ENDED;
     ERR_clear_error();
     return SSL_write_early_data(ssl, data, size, written) ? 0 : SSL_get_error(ssl, 0);
@@ -133,7 +131,7 @@ static int sslsession_early_read(SSL *ssl, void *data, size_t size, size_t *leng
 
 /* A ticket that holds its session may come any number of times: a token goes with it, which the store gives once. */
 static int allow_early_once(SSL *ssl, sslsession_server *server, unsigned char token[TOKEN_SIZE]) {
-    if (!server->settings.early || is_stateful(ssl) || SSL_get_max_early_data(ssl) == 0
+    if (!server->settings.early || is_stateful(ssl) || SSL_get_max_early_data(ssl) == 0 || !atomic_read(&gate)
         || RAND_bytes(token, TOKEN_SIZE) <= 0)
         return 0;
     enter_python();
@@ -152,7 +150,8 @@ static int comes_once(SSL *ssl, const struct served *served) {
 }
 
 /* Asked last, of a session that is resumed and whose age by the client's count is right. The context must
- * be the one it was made under, and Python has the last word: the token, and what the server's own code says. */
+ * be the one it was made under (a connection that was moved here brings its first context's limit, so our rules must
+ * allow any at all), and Python has the last word: the token, and what the server's own code says. */
 static int on_early_data(SSL *ssl, void *arg) {
     struct connection *connection = connection_of(ssl);
     struct served *served = served_of(ssl);
@@ -160,7 +159,7 @@ static int on_early_data(SSL *ssl, void *arg) {
     (void)arg;
     if (served == NULL)
         return 0;
-    if (served->admitted && served->settled == NULL && connection->home != NULL
+    if (served->server->settings.early && served->admitted && served->settled == NULL && connection->home != NULL
         && connection->home->ctx == SSL_get_SSL_CTX(ssl)
         && memcmp(served->stamp + 1, served->binding, STAMP_BINDING) == 0
         && SSL_SESSION_get_max_early_data(SSL_get_session(ssl)) <= SSL_get_max_early_data(ssl) && comes_once(ssl, served)

@@ -74,16 +74,25 @@ static void settle_the_offer(SSL *ssl, struct connection *connection) {
     }
 }
 
-/* Who asked for early data had the session offered before the ClientHello is begun, and may have set another context. */
+/* Whether the connection would begin with the very session that we offered, in the context that it was offered for. */
+static int still_offered(SSL *ssl, const struct connection *connection) {
+    SSL_SESSION *session = SSL_get_session(ssl);
+    return session != NULL && connection != NULL && SSL_SESSION_get_ex_data(session, offer_index) == connection
+        && connection->offered_under == sslsession_context_id(SSL_get_SSL_CTX(ssl));
+}
+
+/* Who asked for early data had the session offered before the ClientHello is begun. Another context may have been set
+ * meanwhile, or, by ssl's own `session`, another session, of which we know nothing. */
 static void settle_again(SSL *ssl, struct connection *connection) {
     SSL_SESSION *session = SSL_get_session(ssl);
-    if (!connection->early.begun || connection->done || session == NULL
-        || SSL_SESSION_get_ex_data(session, offer_index) != connection
-        || connection->offered_under == sslsession_context_id(SSL_get_SSL_CTX(ssl)))
+    if (!connection->early.begun || connection->done || still_offered(ssl, connection))
         return;
-    SSL_set_session(ssl, NULL);
-    connection->offered = connection->awaited = 0;
-    connection->reason = REASON_POLICY_CHANGED;
+    if (session != NULL && SSL_SESSION_get_ex_data(session, offer_index) == connection) {
+        SSL_set_session(ssl, session = NULL);
+        connection->reason = REASON_POLICY_CHANGED;
+    }
+    connection->offered = session != NULL;
+    connection->awaited = 0;
     connection->earned_until = 0;
     sslsession_chain_free(connection->chain);
     connection->chain = NULL;

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Callable
 
 from sslsession import _borrow
 from sslsession._libssl import lib
-from sslsession.early_data import Data, read_early_data, send_replayable, write_early_data
+from sslsession.early_data import READ_SIZE, Data, _read_early, send_replayable, write_early_data
 
 if TYPE_CHECKING:
     from ssl import SSLObject as Base
@@ -40,9 +40,11 @@ class Hasty(Base):
     The rest of the handshake happens while it reads. Before that the client's certificate is not told.
     """
 
+    reads_early_data = True
     _read_first = b""
     _waiting: tuple[Callable[[bool], None], ...] = ()
     _lost = False
+    _paced: Any = None
 
     @property
     def _done(self) -> bool:
@@ -51,7 +53,7 @@ class Hasty(Base):
     def do_handshake(self) -> None:
         """As ssl's own, and done with the first early data."""
         if not self._read_first:
-            self._read_first = read_early_data(self)
+            self._read_first = _read_early(_borrow.borrow(self), READ_SIZE)
         if not self._read_first:
             super().do_handshake()
 
@@ -60,7 +62,7 @@ class Hasty(Base):
         early, self._read_first = self._read_first, b""
         if early or self._done:
             return early
-        early = read_early_data(self)
+        early = _read_early(_borrow.borrow(self), READ_SIZE)
         if not early:
             super().do_handshake()
             self._tell(True)

@@ -241,7 +241,14 @@ def read_early_data(conn: Any, size: int = READ_SIZE) -> bytes:
             "this connection's validators look at the client when the handshake is done: "
             "call wait_for_handshake, which returns the early data then"
         )
+    _leave_to_reader(borrowed)
     return _read_early(borrowed, size)
+
+
+def _leave_to_reader(borrowed: _borrow.Borrowed) -> None:
+    """What is read here, the reader of an asyncio connection would miss."""
+    if getattr(borrowed.owner, "reads_early_data", False) and not lib.SSL_is_init_finished(borrowed.ssl):
+        raise SessionError("this connection's reader gets the early data: await handshake_done(writer)")
 
 
 def _read_early(borrowed: _borrow.Borrowed, size: int) -> bytes:
@@ -271,6 +278,7 @@ def wait_for_handshake(conn: Any) -> bytes:
     """
     borrowed = _borrow.borrow(conn)
     owner: Any = borrowed.owner
+    _leave_to_reader(borrowed)
     rest = _rests.setdefault(owner, bytearray())
     reads = lib.SSL_is_server(borrowed.ssl) and (_state_of(borrowed).begun or lib.SSL_in_before(borrowed.ssl))
     while reads:

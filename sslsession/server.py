@@ -63,7 +63,8 @@ class ServerSessionCache:
         Bytes that a client may send before the handshake is done, to who calls :func:`read_early_data`. 0: none.
     accept_early_data
         Called with the connection and the :class:`Session` of a client that sends early data; unless it says yes, the
-        handshake goes on without. Each ticket's first time only: the store sees to that, for all who share it.
+        handshake goes on without. Each ticket's first time only: the store sees to that, for all who share it. It is
+        called in the middle of the handshake, where to read, write or ``do_handshake()`` on the connection is fatal.
     context_id
         Bytes or text that servers of one store must have in common, for their sessions to be each other's.
     authentication_limit

@@ -76,12 +76,51 @@ async def start_server(
     limit = settings.pop("limit", LIMIT)
 
     def make() -> asyncio.StreamReaderProtocol:
-        return _Watched(asyncio.StreamReader(limit=limit, loop=loop), client_connected_cb, loop=loop)
+        return _Watched(_Reader(limit=limit, loop=loop), client_connected_cb, loop=loop)
 
     server: asyncio.AbstractServer = await loop.create_server(
         make, host, port, ssl=EarlyContext(ssl, None), **settings
     )
     return server
+
+
+class _Reader(asyncio.StreamReader):
+    """As asyncio's own."""
+
+    def set_transport(self, transport: Any) -> None:
+        """As asyncio's own."""
+        early = transport.get_extra_info("ssl_object")
+        if isinstance(early, Hasty):
+            transport = early._paced = _Paced(transport, early)
+        super().set_transport(transport)
+
+
+class _Paced:
+    """A transport as its reader has it: however much that holds, reading goes on while somebody waits for the
+    handshake, whose end comes behind all early data."""
+
+    def __init__(self, transport: Any, early: Hasty) -> None:
+        self.transport, self._early = transport, early
+        self._full = False
+
+    def pause_reading(self) -> None:
+        """The reader holds enough."""
+        self._full = True
+        self.settle()
+
+    def resume_reading(self) -> None:
+        """The reader has room again."""
+        self._full = False
+        self.settle()
+
+    def settle(self) -> None:
+        """Reads on or not; nothing once the transport is gone."""
+        if self.transport is None:
+            return
+        if self._full and not self._early._waiting:
+            self.transport.pause_reading()
+        else:
+            self.transport.resume_reading()
 
 
 class _Watched(asyncio.StreamReaderProtocol):
@@ -96,14 +135,18 @@ class _Watched(asyncio.StreamReaderProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """As asyncio's own."""
-        if isinstance(self._early, Hasty) and not self._early._done:
-            self._early._tell(False)
+        if isinstance(self._early, Hasty):
+            if self._early._paced is not None:
+                self._early._paced.transport = None
+            if not self._early._done:
+                self._early._tell(False)
         super().connection_lost(exc)
 
 
 async def handshake_done(conn: Any) -> None:
     """Waits until a connection of :func:`start_server` has ended its handshake: what it sent early was no replay.
 
+    Until then its reader holds all early data, be it more than its limit: the cache's ``max_early_data`` bounds it.
     conn: a transport or a writer. Errors: ``ConnectionResetError`` where the client leaves before that, or never was
     there; ``TypeError``; :class:`SessionError` where that is no connection of :func:`start_server`.
     """
@@ -128,7 +171,12 @@ async def handshake_done(conn: Any) -> None:
         done.set_result(None) if done_now else done.set_exception(ConnectionResetError(LEFT))
 
     owner._waiting = (*owner._waiting, tell)
-    await done
+    owner._paced.settle()
+    try:
+        await done
+    finally:
+        owner._waiting = tuple(each for each in owner._waiting if each is not tell)
+        owner._paced.settle()
 
 
 def _client(ssl: ssl_module.SSLContext | bool, early_data: Data | None) -> Any:

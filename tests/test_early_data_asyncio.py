@@ -14,10 +14,14 @@ from helpers.certs import Authority, Identity
 from helpers.early import ACCEPTED, NOT_SENT, REJECTED, REQUEST, Service, Site, ask, loops
 from helpers.peers import client_context, server_context
 from sslsession import (
+    SessionError,
     create_connection,
     early_data_status,
+    handshake_done,
     open_connection,
+    read_early_data,
     start_server,
+    wait_for_handshake,
 )
 
 pytestmark = pytest.mark.binding
@@ -195,3 +199,23 @@ class TestClients:
                 assert (await ask(site.client, service.port, REQUEST, len(REQUEST)))[0] is ACCEPTED
 
         run(main())
+
+
+@pytest.mark.parametrize("call", [wait_for_handshake, read_early_data])
+def test_what_its_reader_gets_nobody_else_takes(
+    site: Site, run: Callable[..., Any], call: Callable[..., Any]
+) -> None:
+    async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with pytest.raises(SessionError, match="handshake_done"):
+            call(writer)
+        writer.write(await reader.readexactly(200_000))
+        await handshake_done(writer)
+        assert call(writer) == b""
+
+    async def main() -> None:
+        data = bytes(range(200)) * 1000
+        async with Service(site.server, handler) as service:
+            assert await ask(site.client, service.port, data, len(data)) == (ACCEPTED, data)
+            assert service.errors == []
+
+    run(main())

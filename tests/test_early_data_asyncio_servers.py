@@ -80,6 +80,31 @@ class TestServers:
         assert seen == [(None, None), (None, client_identity.chain[0])]
         site.close()
 
+    def test_a_handler_that_waits_before_it_reads(self, site: Site, run: Callable[..., Any]) -> None:
+        """The handshake's end comes behind more than its reader holds; what comes after that is held back again."""
+        request, more = b"x" * 300_000, 2**20
+        seen: list[Any] = []
+
+        async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            data = await reader.readexactly(1)
+            await handshake_done(writer)
+            seen.append(writer.transport.is_reading())
+            data += await reader.readexactly(len(request) - 1)
+            assert data == request
+            await reader.readexactly(more)
+            seen.append(writer.transport.is_reading())
+            writer.write(b"done")
+            await writer.drain()
+
+        async def main() -> None:
+            async with Service(site.server, handler) as service:
+                told = await ask(site.client, service.port, request, 4, then=b"y" * more)
+                assert told == (ACCEPTED, b"done")
+                assert service.errors == []
+
+        run(main())
+        assert seen == [False, True]
+
     @pytest.mark.parametrize("reads", [True, False])
     def test_a_handler_that_closes_at_once(self, site: Site, run: Callable[..., Any], reads: bool) -> None:
         async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -19,7 +19,7 @@ from helpers.memory import Pair
 from helpers.peers import client_context, server_context
 from helpers.servers import STATEFUL, TICKETS13, Way, params
 from helpers.sessions import offering, session_of, with_integer
-from sslsession import Session, early_data_status, write_early_data
+from sslsession import Session, early_data_status, get_session, write_early_data
 from sslsession.stores import MemoryStore
 
 pytestmark = pytest.mark.binding
@@ -207,6 +207,35 @@ def test_a_context_set_after_early_data_was_refused(
             meet(pair)
     finally:
         site.close()
+
+
+@pytest.mark.parametrize("then", ["writes", "goes on"])
+def test_a_session_set_after_early_data_was_refused(
+    ca: Authority, server_identity: Identity, then: str
+) -> None:
+    """By ssl's own `session`, and earned while nobody looked at certificates: what is known of ours is not of that."""
+    client = client_context(ca, version="1.3", check_hostname=False)
+    client.verify_mode = ssl.CERT_NONE
+    site = Site(ca, server_identity, client=client)
+    loose = Pair(client, site.server)
+    meet(loose)
+    loose.exchange()
+    client.verify_mode = ssl.CERT_REQUIRED
+    site.visit()
+    pair = Pair(client, site.server)
+    assert write_early_data(pair.client, b"x" * (MOST + 1)) == 0
+    pair.client.session = loose.client.session
+    if then == "writes":
+        assert write_early_data(pair.client, REQUEST) == 0
+    meet(pair)
+    pair.exchange()
+    assert pair.client.session_reused
+    assert early_data_status(pair.client) is NOT_SENT
+    session = get_session(pair.client)
+    assert session is not None
+    assert session.cert_data is not None
+    assert not session.cert_data.verified
+    site.close()
 
 
 def test_a_server_of_tls_1_2(ca: Authority, server_identity: Identity, site: Site) -> None:

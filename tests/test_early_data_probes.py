@@ -8,12 +8,14 @@ from typing import Any
 import pytest
 
 from helpers.certs import Authority, Identity
-from helpers.early import ACCEPTED, REJECTED, REQUEST, Site, read_all, replay
+from helpers.early import ACCEPTED, REJECTED, REQUEST, Site, meet, read_all, replay
 from helpers.memory import Pair
 from helpers.openssl_calls import set_cache_mode
-from helpers.servers import STATEFUL, TICKETS13, Way, params
+from helpers.peers import server_context
+from helpers.servers import STATEFUL, TICKETS13, Serving, Way, params
 from helpers.sessions import GARBAGE_RECORD
 from sslsession import SessionHooks, early_data_status, get_session, send_new_ticket, write_early_data
+from sslsession._libssl import lib
 from sslsession.stores import MemoryStore
 
 pytestmark = pytest.mark.binding
@@ -197,4 +199,43 @@ def test_what_was_rejected_is_not_accepted_later(way: Way, ca: Authority, server
     pair.client.write(b"late")
     pair.pump()
     assert bytes(pair.server_received) == b"late"
+    site.close()
+
+
+def test_a_connection_moved_to_a_context_that_allows_none(
+    way: Way, ca: Authority, server_identity: Identity
+) -> None:
+    """It brings its first context's limit along, and the other's cache was made without any."""
+    site = Site(ca, server_identity, way)
+    other = Serving(way)
+    context = other.attach(server_context(server_identity))
+
+    def move(conn: ssl.SSLObject) -> None:
+        conn.context = context
+
+    first = Pair(site.client, site.server, prepare_server=move)
+    meet(first)
+    first.exchange()
+    first.close()
+    told = site.speak(prepare_server=move)
+    assert told.reused
+    assert told.status is not ACCEPTED
+    assert other.cache.stats()["early_data"] == 0
+    other.close()
+    site.close()
+
+
+def test_a_handshake_after_the_interpreter_s_last_callback(
+    ca: Authority, server_identity: Identity, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A thread of the server's goes on in OpenSSL: nobody is asked to keep a token any more, nor gets one."""
+    site = Site(ca, server_identity, TICKETS13)
+    issued: list[bytes] = []
+    monkeypatch.setattr(site.serving.cache._accepting, "issue", issued.append)
+    lib.sslsession_open_gate(0)
+    try:
+        Pair(site.client, site.server).handshake().exchange()
+    finally:
+        lib.sslsession_open_gate(1)
+    assert issued == []
     site.close()

@@ -41,7 +41,9 @@ class RedisStore(NetworkStore):
 
     A URL as redis-py takes it: `redis://user:password@host:port/db`, `rediss://` (TLS, verified; `?ssl_ca_certs=FILE`
     for an authority of one's own), `unix:///path`; or a `redis.Redis` of one's own with its own timeouts and retries,
-    which `close` leaves open. From a URL nothing is retried, and a connection that was lost is made anew.
+    which `close` leaves open. From a URL nothing is retried, and a connection that was lost is made anew. Give a client
+    of one's own `retry=Retry(NoBackoff(), 0)`: by itself redis-py repeats a write whose answer was lost, and a ticket
+    or a token of early data that was taken meanwhile would be there once more.
     InsecureStoreError without `secret` (see `EncryptedStore`), unless `insecure=True`. Needs the extra `redis`.
 
     The server removes what has expired. Where the host's clock and the server's differ, a value lives until the
