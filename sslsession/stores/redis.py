@@ -41,9 +41,8 @@ class RedisStore(NetworkStore):
 
     A URL as redis-py takes it: `redis://user:password@host:port/db`, `rediss://` (TLS, verified; `?ssl_ca_certs=FILE`
     for an authority of one's own), `unix:///path`; or a `redis.Redis` of one's own with its own timeouts and retries,
-    which `close` leaves open. From a URL nothing is retried, and a connection that was lost is made anew. Give a client
-    of one's own `retry=Retry(NoBackoff(), 0)`: by itself redis-py repeats a write whose answer was lost, and a ticket
-    or a token of early data that was taken meanwhile would be there once more.
+    which `close` leaves open. From a URL nothing is retried, and a connection that was lost is made anew. A write is
+    never repeated, not by a client of one's own either: what others took meanwhile would be there once more.
     InsecureStoreError without `secret` (see `EncryptedStore`), unless `insecure=True`. Needs the extra `redis`.
 
     The server removes what has expired. Where the host's clock and the server's differ, a value lives until the
@@ -178,6 +177,10 @@ class _Lists(Store):
     def _add(self, name: bytes, kept: bytes, keep: int, expiry: list[tuple[Any, ...]]) -> None:
         # A transaction: a list that lost its expiry to a broken connection would stay for ever.
         with self._client.pipeline(transaction=True) as pipe:
+            if not self._is_ours:
+                # redis-py repeats by itself what failed, but never where something is watched.
+                pipe.watch(self._prefix)
+                pipe.multi()
             pipe.execute_command("LPUSH", name, kept)
             pipe.execute_command("LTRIM", name, 0, keep - 1)
             for command in expiry:
