@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 import ssl
+import threading
 from typing import TYPE_CHECKING, Any, Callable
 
 from sslsession import _settling
@@ -25,7 +26,7 @@ class State(enum.Enum):
 class Opening:
     """The settings, open until :meth:`_settle`."""
 
-    __slots__ = ("_baked", "_initialised", "_limit", "_own_context", "_settings", "_settled")
+    __slots__ = ("_baked", "_initialised", "_limit", "_own_context", "_settings", "_settled", "_settling")
     _inits: list[Callable[[Any], Any]] = []  # noqa: RUF012
 
     server_hostname = Setting(CHECKS["server_hostname"])
@@ -48,6 +49,8 @@ class Opening:
         self._own_context: ssl.SSLContext | None = None
         self._baked: dict[str, Any] = {}
         """What the context was made with that :meth:`another` gave on."""
+        self._settling = threading.RLock()
+        """A server's connection is the pattern of others in many threads, and settled once."""
         self._initialised: bool | BaseException = False
         if given["on_init"] is None and not self._inits:
             _settling.refuse_contradictions(self._settings, self._baked)
@@ -109,6 +112,12 @@ class Opening:
         self._initialised = True
 
     def _settle(self) -> _settling.Settled:
+        if self._settled is None:
+            with self._settling:
+                return self._settle_once()
+        return self._settled
+
+    def _settle_once(self) -> _settling.Settled:
         if self._settled is None:
             self._initialise()
             settings = self._settings

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import selectors
 import socket
+import threading
 import time
 from collections import deque
 from types import TracebackType
@@ -17,6 +19,8 @@ PIECE = 65536
 """Bytes that are encrypted at a time: what lies in the processor's cache is copied for little."""
 ROOM = 131072
 """Bytes that are received at a time, into one buffer: memory that is new each time costs more than it saves."""
+Selector = getattr(selectors, "PollSelector", selectors.SelectSelector)
+"""Not epoll, which forgets a socket that another thread closes, and sleeps on."""
 TIMED_OUT = "the TLS connection timed out"
 
 
@@ -27,10 +31,10 @@ class BlockingConnection:
         The :class:`TLSConnection`, which has not begun or was closed; it keeps its sessions, so the next connection of
         the same object resumes.
     timeout
-        Seconds that each call may take in all; None: no limit. ``TimeoutError`` after that, and the connection can go
-        on only where nothing was sent in part: better close it.
+        Seconds that each call may take in all; None: no limit. ``TimeoutError`` after that: nobody knows then how much
+        of what was to be sent has arrived.
 
-    One thread at a time: where one sends while another receives, their records get mixed up. Errors of all calls:
+    One thread may send while another receives; what several send arrives call by call. Errors of all calls:
     ``ssl.SSLError``, ``OSError``, and those of the :class:`TLSConnection`.
     """
 
@@ -39,13 +43,21 @@ class BlockingConnection:
         self.timeout = timeout
         self.sock: socket.socket | None = None
         self._received: deque[bytes] = deque()
+        self._unsent = b""
         self._room = memoryview(bytearray(ROOM))
+        self._reading = threading.Lock()
+        self._wire = threading.Lock()
+        """Who has it sends: records go out in the order in which they were made."""
+        self._tls = threading.RLock()
+        """Taken last, and never while waiting for the peer: OpenSSL's connections are one thread's at a time."""
 
     def connect(self, address: tuple[Any, ...]) -> BlockingConnection:
         """Connects to a server at ``(host, port)`` and ends the handshake. Returns itself, for ``with``."""
         ends = self._ends()
-        with _Timing():
-            sock = socket.create_connection(address, self._left(ends))
+        try:
+            sock = socket.create_connection(address, _left(ends))
+        except socket.timeout:
+            raise TimeoutError(TIMED_OUT) from None
         self._adopt(sock, ends, accepted=False)
         return self
 
@@ -63,15 +75,16 @@ class BlockingConnection:
         except BaseException:
             sock.close()
             raise
-        self.sock = sock
+        self.sock, self._unsent = sock, b""
         self._received.clear()
         with contextlib.suppress(OSError):
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         try:
-            while not self.tls.is_connected:
+            with self._wire:
+                while not self.tls.is_connected:
+                    self._flush(ends)
+                    self._received.extend(self._receive(ends))
                 self._flush(ends)
-                self._received.extend(self._receive(ends))
-            self._flush(ends)
         except BaseException:
             self._abandon()
             raise
@@ -79,9 +92,15 @@ class BlockingConnection:
     def send(self, data: Data) -> int:
         """Sends all of it; how many bytes."""
         ends, view = self._ends(), memoryview(data).cast("B")
-        for at in range(0, len(view), PIECE):
-            self.tls.send(view[at : at + PIECE])
-            self._flush(ends)
+        _take(self._wire, ends)
+        try:
+            for at in range(0, len(view), PIECE):
+                with self._tls:
+                    self.tls.send(view[at : at + PIECE])
+                self._flush(ends)
+        finally:
+            self._wire.release()
+            self._answer(ends)
         return len(view)
 
     def recv(self, size: int = RECORD) -> bytes:
@@ -91,69 +110,110 @@ class BlockingConnection:
         close_notify.
         """
         _given.require_size(size)
-        received = self._received
-        if not received:
-            ends = self._ends()
+        ends, received = self._ends(), self._received
+        _take(self._reading, ends)
+        try:
             while not received:
                 if self.tls.peer_closed:
                     return b""
-                received.extend(self._receive(ends))
-                self._flush(ends)
-        data = received.popleft()
-        if len(data) > size:
-            received.appendleft(data[size:])
-            return data[:size]
-        return data
+                try:
+                    received.extend(self._receive(ends))
+                finally:
+                    self._answer(ends)
+            data = received.popleft()
+            if len(data) > size:
+                received.appendleft(data[size:])
+                return data[:size]
+            return data
+        finally:
+            self._reading.release()
 
     def close(self) -> None:
-        """Says close_notify, if the socket takes it at once, and closes the socket. Closing again does nothing."""
-        self.tls.close()
+        """Says close_notify, if the socket takes it at once, and closes the socket. Closing again does nothing.
+
+        A thread that waits here gets an error.
+        """
+        with self._tls:
+            self.tls.close()
         self._abandon()
 
     def _receive(self, ends: float | None) -> list[bytes]:
         sock = self._socket(ends)
         _given.require_open(self.tls)
-        with _Timing():
-            size = sock.recv_into(self._room)
-        try:
+        while True:
+            try:
+                size = sock.recv_into(self._room)
+                break
+            except BlockingIOError:
+                _await(sock, selectors.EVENT_READ, ends)
+        with self._tls:
             return self.tls.receive_records(self._room[:size])
-        except BaseException:
-            with contextlib.suppress(OSError):
-                sock.sendall(self.tls.data_to_send())  # the alert says why
-            raise
+
+    def _answer(self, ends: float | None) -> None:
+        """Sends what there is beside data, such as an alert; who is sending now does that too, when he is done."""
+        while self.sock is not None and self.tls._outgoing.pending and self._wire.acquire(blocking=False):
+            try:
+                if self.tls.is_connected:
+                    self._flush(ends)
+                else:
+                    return self._say_why()
+            finally:
+                self._wire.release()
 
     def _flush(self, ends: float | None) -> None:
-        data = self.tls.data_to_send()
-        if data:
-            with _Timing():
-                self._socket(ends).sendall(data)
+        """All that there is to send. The wire must be held."""
+        while True:
+            if not self._unsent:
+                with self._tls:
+                    self._unsent = self.tls.data_to_send()
+                if not self._unsent:
+                    return
+            sock = self._socket(ends)
+            if ends is None:
+                data, self._unsent = self._unsent, b""
+                sock.sendall(data)
+                continue
+            try:
+                self._unsent = self._unsent[sock.send(self._unsent) :]
+            except BlockingIOError:
+                _await(sock, selectors.EVENT_WRITE, ends)
+
+    def _say_why(self) -> None:
+        """The last words of a connection that has ended, if the socket takes them at once. The wire must be held."""
+        sock = self.sock
+        if sock is not None:
+            with self._tls:
+                words, self._unsent = self._unsent + self.tls.data_to_send(), b""
+            with contextlib.suppress(OSError):
+                sock.setblocking(False)
+                sock.send(words)
 
     def _socket(self, ends: float | None) -> socket.socket:
-        if self.sock is None:
+        sock = self.sock
+        if sock is None:
             raise ValueError("there is no connection: call connect() or accept()")
-        if ends is not None or self.sock.gettimeout() is not None:
-            self.sock.settimeout(self._left(ends))
-        return self.sock
+        _left(ends)
+        wanted = None if ends is None else 0.0
+        if sock.gettimeout() != wanted:
+            sock.settimeout(wanted)
+        return sock
 
     def _abandon(self) -> None:
+        if self.sock is not None and self._wire.acquire(blocking=False):
+            try:
+                self._say_why()
+            finally:
+                self._wire.release()
         sock, self.sock = self.sock, None
-        if sock is None:
-            return
-        with sock, contextlib.suppress(OSError):
-            sock.setblocking(False)
-            sock.send(self.tls.data_to_send())
-        self.tls.close()
+        if sock is not None:
+            with sock, contextlib.suppress(OSError):
+                if self._reading.locked() or self._wire.locked():
+                    sock.shutdown(socket.SHUT_RDWR)  # wakes who waits for it, which close() does not
+        with self._tls:
+            self.tls.close()
 
     def _ends(self) -> float | None:
         return None if self.timeout is None else time.monotonic() + self.timeout
-
-    def _left(self, ends: float | None) -> float | None:
-        if ends is None:
-            return None
-        left = ends - time.monotonic()
-        if left <= 0:
-            raise TimeoutError(TIMED_OUT)
-        return left
 
     def __enter__(self) -> BlockingConnection:
         return self
@@ -164,12 +224,25 @@ class BlockingConnection:
         self.close()
 
 
-class _Timing:
-    """A timeout of the socket's is a ``TimeoutError``, also before Python 3.10. A generator would cost more."""
+def _left(ends: float | None) -> float | None:
+    if ends is None:
+        return None
+    left = ends - time.monotonic()
+    if left <= 0:
+        raise TimeoutError(TIMED_OUT)
+    return left
 
-    def __enter__(self) -> None:
-        pass
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: Any) -> None:
-        if isinstance(error, socket.timeout):
-            raise TimeoutError(TIMED_OUT) from None
+def _await(sock: socket.socket, event: int, ends: float | None) -> None:
+    """A timeout of the socket's own would be one for both directions."""
+    with Selector() as selector:
+        selector.register(sock, event)
+        if not selector.select(_left(ends)):
+            raise TimeoutError(TIMED_OUT)
+
+
+def _take(lock: threading.Lock, ends: float | None) -> None:
+    if not lock.acquire(blocking=False):
+        left = _left(ends)
+        if not lock.acquire(timeout=-1 if left is None else left):
+            raise TimeoutError(TIMED_OUT)
