@@ -11,7 +11,8 @@ from typing import Any, Callable
 import pytest
 
 from helpers.certs import Authority, Identity
-from helpers.early import ACCEPTED, NOT_SENT, REJECTED, REQUEST, Service, Site, ask, loops
+from helpers.early import ACCEPTED, NOT_SENT, REJECTED, REQUEST, Site
+from helpers.early_asyncio import Service, ask, loops
 from helpers.peers import client_context, server_context
 from sslsession import (
     SessionError,

@@ -12,7 +12,8 @@ import pytest
 
 import sslsession
 from helpers.certs import Authority, Identity
-from helpers.early import ACCEPTED, REQUEST, Service, Site, ask, loops
+from helpers.early import ACCEPTED, REQUEST, Site
+from helpers.early_asyncio import Service, ask, loops
 from helpers.peers import client_context, server_context
 from helpers.servers import TICKETS13, Serving
 from sslsession import (

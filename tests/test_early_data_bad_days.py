@@ -16,34 +16,32 @@ import pytest
 from helpers.bad_days import GENEROUS, TIMEOUT, FakeStore
 from helpers.certs import Authority, Identity
 from helpers.clients import eventually
-from helpers.early import ACCEPTED, MOST, NOT_SENT, REJECTED, REQUEST, Site, meet, read_all, replay
+from helpers.early import (
+    ACCEPTED,
+    MOST,
+    NOT_SENT,
+    REJECTED,
+    REQUEST,
+    Site,
+    each_way,
+    earned,
+    meet,
+    read_all,
+    replay,
+)
 from helpers.memory import Pair
 from helpers.openssl_calls import Unraisables
 from helpers.peers import client_context
-from helpers.servers import STATEFUL, TICKETS13, Way, params
-from helpers.sessions import TIME_TAG, aged, offering, session_of, with_der, with_integer
+from helpers.servers import STATEFUL, TICKETS13, Way
+from helpers.sessions import TIME_TAG, aged, offering, with_der, with_integer
 from helpers.stores import SECRET, redis_server
 from sslsession import Session, early_data_status, read_early_data, write_early_data
 from sslsession.stores import MemoryStore
 
 pytestmark = pytest.mark.binding
+way = each_way
 
 MAX_EARLY_DATA_TAG = 15
-
-
-@pytest.fixture(params=params(STATEFUL, TICKETS13))
-def way(request: pytest.FixtureRequest) -> Way:
-    way: Way = request.param
-    return way
-
-
-def earned(client: ssl.SSLContext, server: ssl.SSLContext) -> Session:
-    pair = Pair(client, server)
-    meet(pair)
-    pair.exchange()
-    session = session_of(pair.client)
-    pair.close()
-    return session
 
 
 class TestStores:

@@ -14,10 +14,10 @@ import pytest
 import sslsession
 from helpers.certs import Authority, Identity
 from helpers.clients import Home
-from helpers.early import ACCEPTED, MOST, NOT_SENT, REJECTED, Site, meet, speak
+from helpers.early import ACCEPTED, NOT_SENT, REJECTED, Site, earned, meet, speak
 from helpers.memory import Pair
 from helpers.peers import client_context, server_context
-from helpers.sessions import offering, session_of
+from helpers.sessions import offering
 from sslsession import ClientSessionCache, Session
 from sslsession.stores import MemoryStore
 
@@ -29,16 +29,6 @@ def site(ca: Authority, server_identity: Identity) -> Iterator[Site]:
     site = Site(ca, server_identity)
     yield site
     site.close()
-
-
-def earned(client: ssl.SSLContext, server: ssl.SSLContext, name: str | None = "localhost") -> Session:
-    pair = Pair(client, server, name)
-    meet(pair)
-    pair.exchange()
-    session = session_of(pair.client)
-    assert session.max_early_data == MOST
-    pair.close()
-    return session
 
 
 class TestOffByDefault:

@@ -14,11 +14,11 @@ from helpers.certs import Authority, Identity
 from helpers.child_contexts import arguments
 from helpers.children import run_python
 from helpers.clients import Home
-from helpers.early import ACCEPTED, MOST, NOT_SENT, PYTHONPATH, REQUEST, Site, meet, speak
+from helpers.early import ACCEPTED, MOST, NOT_SENT, PYTHONPATH, REQUEST, Site, earned, meet, speak
 from helpers.memory import Pair
 from helpers.peers import client_context, server_context
 from helpers.servers import STATEFUL, TICKETS13, Way, params
-from helpers.sessions import offering, session_of, with_integer
+from helpers.sessions import offering, with_integer
 from sslsession import Session, early_data_status, get_session, write_early_data
 from sslsession.stores import MemoryStore
 
@@ -32,16 +32,6 @@ def site(ca: Authority, server_identity: Identity) -> Iterator[Site]:
     site = Site(ca, server_identity)
     yield site
     site.close()
-
-
-def earned(client: ssl.SSLContext, server: ssl.SSLContext, name: str | None = "localhost") -> Session:
-    pair = Pair(client, server, name)
-    meet(pair)
-    pair.exchange()
-    session = session_of(pair.client)
-    assert session.max_early_data == MOST
-    pair.close()
-    return session
 
 
 CHANGES: dict[str, Callable[[ssl.SSLContext, Identity], object]] = {

@@ -9,16 +9,11 @@ import pytest
 from helpers.certs import Authority, Identity
 from helpers.child_contexts import arguments
 from helpers.children import run_python
-from helpers.early import PYTHONPATH
-from helpers.servers import STATEFUL, TICKETS13, Way, params
+from helpers.early import PYTHONPATH, each_way
+from helpers.servers import Way
 
 pytestmark = pytest.mark.binding
-
-
-@pytest.fixture(params=params(STATEFUL, TICKETS13))
-def way(request: pytest.FixtureRequest) -> Way:
-    way: Way = request.param
-    return way
+way = each_way
 
 
 FORKING = """

@@ -10,20 +10,15 @@ from typing import Any, Callable
 import pytest
 
 from helpers.certs import Authority, Identity
-from helpers.early import MOST, REJECTED, REQUEST, read_all
+from helpers.early import MOST, REJECTED, REQUEST, each_way, read_all
 from helpers.memory import Pair
-from helpers.servers import STATEFUL, TICKETS13, Hosts, Serving, Way, host, params, rename
+from helpers.servers import Hosts, Serving, Way, host, rename
 from sslsession import early_data_status, get_session, read_early_data, set_session, write_early_data
 
 pytestmark = pytest.mark.binding
+way = each_way
 
 RESUMED, FULL, FAILED = "resumed", "full", "failed"
-
-
-@pytest.fixture(params=params(STATEFUL, TICKETS13))
-def way(request: pytest.FixtureRequest) -> Way:
-    way: Way = request.param
-    return way
 
 
 @pytest.fixture

@@ -8,25 +8,20 @@ from typing import Any
 import pytest
 
 from helpers.certs import Authority, Identity
-from helpers.early import ACCEPTED, REJECTED, REQUEST, Site, meet, read_all, replay
+from helpers.early import ACCEPTED, REJECTED, REQUEST, Site, each_way, meet, read_all, replay
 from helpers.memory import Pair
 from helpers.openssl_calls import set_cache_mode
 from helpers.peers import server_context
-from helpers.servers import STATEFUL, TICKETS13, Serving, Way, params
+from helpers.servers import STATEFUL, TICKETS13, Serving, Way
 from helpers.sessions import GARBAGE_RECORD
 from sslsession import SessionHooks, early_data_status, get_session, send_new_ticket, write_early_data
 from sslsession._libssl import lib
 from sslsession.stores import MemoryStore
 
 pytestmark = pytest.mark.binding
+way = each_way
 
 CACHE_SERVER = 2
-
-
-@pytest.fixture(params=params(STATEFUL, TICKETS13))
-def way(request: pytest.FixtureRequest) -> Way:
-    way: Way = request.param
-    return way
 
 
 def test_the_server_s_own_code_replays_it(way: Way, ca: Authority, server_identity: Identity) -> None:

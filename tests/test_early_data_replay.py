@@ -11,22 +11,17 @@ from typing import Any
 import pytest
 
 from helpers.certs import Authority, Identity
-from helpers.early import MOST, REQUEST, Site, meet, replay, speak
+from helpers.early import MOST, REQUEST, Site, each_way, meet, replay, speak
 from helpers.memory import Pair
 from helpers.peers import client_context, server_context
-from helpers.servers import STATEFUL, TICKETS13, Serving, Way, params
+from helpers.servers import TICKETS13, Serving, Way
 from sslsession import stores, write_early_data
 from sslsession.stores import MemoryStore, SQLiteStore
 
 pytestmark = pytest.mark.binding
+way = each_way
 
 MANY = 50
-
-
-@pytest.fixture(params=params(STATEFUL, TICKETS13))
-def way(request: pytest.FixtureRequest) -> Way:
-    way: Way = request.param
-    return way
 
 
 def encrypted(store: Any, secret: str = "0123456789abcdef" * 4) -> Any:

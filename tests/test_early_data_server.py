@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -11,11 +10,22 @@ import pytest
 import sslsession
 from helpers.certs import Authority, Identity
 from helpers.clients import Home
-from helpers.early import ACCEPTED, MOST, NOT_SENT, REJECTED, REQUEST, Site, replay, speak
+from helpers.early import (
+    ACCEPTED,
+    MOST,
+    NOT_SENT,
+    REJECTED,
+    REQUEST,
+    Site,
+    each_way,
+    replay,
+    site_of_each_way,
+    speak,
+)
 from helpers.memory import Pair
 from helpers.openssl_calls import Unraisables
 from helpers.peers import client_context
-from helpers.servers import STATEFUL, TICKETS13, Way, context_facts, params
+from helpers.servers import Way, context_facts
 from sslsession import (
     ServerSessionCache,
     Session,
@@ -26,19 +36,8 @@ from sslsession import (
 )
 
 pytestmark = pytest.mark.binding
-
-
-@pytest.fixture(params=params(STATEFUL, TICKETS13))
-def way(request: pytest.FixtureRequest) -> Way:
-    way: Way = request.param
-    return way
-
-
-@pytest.fixture
-def site(way: Way, ca: Authority, server_identity: Identity) -> Iterator[Site]:
-    site = Site(ca, server_identity, way)
-    yield site
-    site.close()
+way = each_way
+site = site_of_each_way
 
 
 class TestOffByDefault:

@@ -3,17 +3,27 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from helpers.certs import Authority, Identity
 from helpers.clients import Clock
-from helpers.early import ACCEPTED, MOST, REJECTED, REQUEST, Site, meet, read_all, replay
+from helpers.early import (
+    ACCEPTED,
+    MOST,
+    REJECTED,
+    REQUEST,
+    Site,
+    each_way,
+    meet,
+    read_all,
+    replay,
+    site_of_each_way,
+)
 from helpers.memory import Pair
 from helpers.peers import client_context, server_context
-from helpers.servers import STATEFUL, TICKETS13, Hosts, Serving, Way, params
+from helpers.servers import TICKETS13, Hosts, Serving, Way
 from sslsession import (
     TicketKeyRing,
     early_data_status,
@@ -24,19 +34,8 @@ from sslsession import (
 from sslsession.stores import MemoryStore
 
 pytestmark = pytest.mark.binding
-
-
-@pytest.fixture(params=params(STATEFUL, TICKETS13))
-def way(request: pytest.FixtureRequest) -> Way:
-    way: Way = request.param
-    return way
-
-
-@pytest.fixture
-def site(way: Way, ca: Authority, server_identity: Identity) -> Iterator[Site]:
-    site = Site(ca, server_identity, way)
-    yield site
-    site.close()
+way = each_way
+site = site_of_each_way
 
 
 class TestSettings:
