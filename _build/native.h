@@ -227,8 +227,8 @@ typedef struct {
     int who;
     int why;
     uint32_t most;
-    uint32_t sent;
-    uint32_t waits;
+    uint64_t sent;
+    uint64_t waits;
 } sslsession_early;
 sslsession_early *sslsession_early_of(SSL *);
 int sslsession_early_begin(SSL *);
