@@ -51,6 +51,7 @@ struct connection {
     int saw_encrypt_then_mac;
     int saw_psk;
     int saw_ticket;
+    int asked;
     uint64_t offered_under;
     int policy_read;
     int64_t earned_until;

@@ -202,7 +202,7 @@ static void on_info(const SSL *borrowed, int where, int value) {
         int who = connection->awaited;
         conclude(ssl, connection);
         connection->done = 1;
-        connection->awaited = 0;
+        connection->awaited = connection->asked = 0;
         if (who != 0)
             tell_outcome(ssl, connection, SSL_session_reused(ssl) ? OUTCOME_RESUMED : OUTCOME_DECLINED, who);
     }

@@ -1,5 +1,5 @@
 /* Sessions of a server in a store: what OpenSSL made goes to Python as bytes, and comes back to be looked at. */
-enum { LOOKUPS_MOST = 8, STORED_MOST = 16384, OP_NO_TICKET = 1 << 14, OP_NO_ANTI_REPLAY = 1 << 24 };
+enum { STORED_MOST = 16384, OP_NO_TICKET = 1 << 14, OP_NO_ANTI_REPLAY = 1 << 24 };
 
 /* Whether the client's next ticket is only a key to what the store has; in TLS 1.2 that is what an id is. */
 static int is_stateful(SSL *ssl) {
@@ -78,7 +78,6 @@ static SSL_SESSION *unshelve(SSL *ssl, const unsigned char *id, int length) {
     if (served == NULL || !served->server->settings.stores)
         return NULL;
     if (served->taken == NULL || !has_id(served->taken, id, length)) {
-        /* TLS 1.3 has room for hundreds of ids in one ClientHello. */
         if (served->asked++ >= LOOKUPS_MOST)
             return NULL;
         SSL_SESSION_free(served->taken);

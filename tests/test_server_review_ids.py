@@ -15,7 +15,7 @@ from helpers.clients import Clock
 from helpers.contexts import client_context, server_context
 from helpers.memory import Pair
 from helpers.servers import FULL, RESUMED, STATEFUL, Serving, Way, earn, offer, params, step
-from sslsession import ServerSessionCache
+from sslsession import ServerSessionCache, SessionHooks
 from sslsession.stores import MemoryStore
 
 pytestmark = pytest.mark.binding
@@ -96,6 +96,17 @@ class TestManyAtOnce:
         self, serving: Serving, ca: Authority, server: ssl.SSLContext
     ) -> None:
         assert self.asked(serving, ca, server, 1700) <= FEW
+
+    @pytest.mark.parametrize(("count", "asked"), [(1, 1), (FEW, FEW), (1700, FEW)])
+    def test_a_hook_is_asked_as_often(
+        self, ca: Authority, server_identity: Identity, count: int, asked: int
+    ) -> None:
+        server, client, seen = server_context(server_identity), client_context(ca, version="1.3"), []
+        server.options |= ssl.OP_NO_TICKET
+        hello = begun(Pair(client, server, session=earn(client, server)))
+        with SessionHooks(server, get=lambda _, session_id: seen.append(session_id)):
+            say(server, proposing(hello, [os.urandom(32) for _ in range(count)]))
+        assert len(seen) == asked
 
 
 class TestOfTheOtherVersion:
