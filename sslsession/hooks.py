@@ -29,8 +29,8 @@ class SessionHooks:
     get(conn, session_id)
         Servers only: a client proposed an id that is not in the internal cache. Returns a :class:`Session`, its bytes
         (``to_bytes`` or ``to_der``), or None. Not called for tickets that the server can read by itself, nor for more
-        than eight ids of a handshake: whoever proposes them has shown nothing yet. Where the context asks for client certificates, the session's is verified again, and a session without one that is
-        required is passed over.
+        than eight ids of a handshake: whoever proposes them has shown nothing yet. Where the context asks for client
+        certificates, the session's is verified again, and a session without one that is required is passed over.
 
     ``conn`` is the ``SSLSocket`` or ``SSLObject``, or None where it is gone; read its settings and session, and leave
     its reading, writing and closing to its owner. An exception in a hook never breaks a handshake: it goes to

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import socket
+import ssl
 import sys
 import tempfile
 import time
@@ -16,6 +17,7 @@ from typing import NamedTuple
 from helpers.certs import Authority, Identity
 from helpers.peers import client_context, dial
 from helpers.processes import Process, free_port
+from sslsession import get_session, set_session
 
 KINDS = ("1.3", "1.2", "1.2 without tickets")
 """What a client resumes by: tickets of TLS 1.3 and 1.2, and ids of TLS 1.2."""
@@ -52,7 +54,10 @@ class Workers:
 
 
 class Visitor:
-    """Comes again and again, each time with the session that it had last; `context` is ssl's own, unattached."""
+    """Comes again and again, each time with the session that it had last; `context` is ssl's own, unattached.
+
+    The session is a copy: `ssl`'s own is the connection's from Python 3.14 on, and dies with one that was cut off.
+    """
 
     def __init__(self, ca: Authority, kind: str) -> None:
         version, _, less = kind.partition(" ")
@@ -69,14 +74,19 @@ class Visitor:
             assert time.monotonic() < deadline, f"not {expected} workers answered: {answers}"
         return answers
 
+    def _prepare(self, conn: ssl.SSLSocket) -> None:
+        at_once(conn)
+        if self.session is not None:
+            set_session(conn, self.session)
+
     def come(self, port: int) -> Answer:
         """Once. Errors: ``ConnectionRefusedError`` where nobody listens."""
-        with dial(port, self.context, session=self.session, prepare=at_once) as conn:
+        with dial(port, self.context, prepare=self._prepare) as conn:
             conn.sendall(REQUEST)
-            answer = bytearray()
+            answer = bytearray(conn.recv(65536))
+            self.session = get_session(conn)
             while piece := conn.recv(65536):
                 answer += piece
-            self.session = conn.session
             found = re.search(r"^worker (\d+), (.+)$", answer.decode(), re.MULTILINE)
             assert found, answer.decode()
             return Answer(int(found[1]), found[2], bool(conn.session_reused))
