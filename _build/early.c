@@ -63,7 +63,7 @@ static int context_offers(SSL_CTX *ctx, const unsigned char *protocol, size_t le
     return size > 0 && hello_offers(hello, (size_t)size, protocol, length);
 }
 
-/* 0, or why nothing of this connection travels early. OpenSSL ends a handshake over SNI and ALPN that differ from the
+/* EARLY_FIT, or why nothing of this connection travels early. OpenSSL ends a handshake over SNI and ALPN that differ from the
  * session's, so these are looked at before. */
 static int early_objection(SSL *ssl, struct connection *connection) {
     SSL_SESSION *session = SSL_get_session(ssl);
@@ -77,35 +77,31 @@ static int early_objection(SSL *ssl, struct connection *connection) {
     then = SSL_SESSION_get0_hostname(session);
     if (then != NULL && (now == NULL || strcmp(then, now) != 0))
         return EARLY_OTHER_NAME;
-    /* What ssl's own `session` set after ours is not what same_settings was said of. */
-    if (!connection->same_settings || SSL_SESSION_get_ex_data(session, offer_index) != connection)
+    if (!connection->same_settings || !still_offered(ssl, connection))
         return EARLY_OTHER_SETTINGS;
     SSL_SESSION_get0_alpn_selected(session, &protocol, &length);
-    return length == 0 || context_offers(SSL_get_SSL_CTX(ssl), protocol, length) ? 0 : EARLY_OTHER_ALPN;
+    return length == 0 || context_offers(SSL_get_SSL_CTX(ssl), protocol, length) ? EARLY_FIT : EARLY_OTHER_ALPN;
 }
 
 /* How far a connection is with early data: whether a client's was begun, by which cache (0: by its user), what stands
- * against it, how much it may send, has sent, and of what size a write is half done; whether a server's has ended. NULL: memory is out. */
+ * against it, how much it may send, has sent, and of what size a write is half done; whether a server's has ended.
+ * NULL: memory is out. */
 static sslsession_early *sslsession_early_of(SSL *ssl) {
     struct connection *connection = sslsession_follow(ssl) ? connection_of(ssl) : NULL;
     return connection != NULL ? &connection->early : NULL;
 }
 
-/* Before a client's first early data: what is offered is decided now. 0, or an EARLY_ reason why none may be sent. */
-static int sslsession_early_begin(SSL *ssl) {
+/* Before a client's first early data, and its ClientHello: what is offered is decided now. */
+static void sslsession_early_begin(SSL *ssl) {
     struct connection *connection = connection_of(ssl);
-    int why;
-    if (!SSL_in_before(ssl))
-        return EARLY_TOO_LATE;
+    sslsession_early *early = &connection->early;
     ERR_set_mark();
     begin(ssl, connection);
-    why = early_objection(ssl, connection);
+    early->why = early_objection(ssl, connection);
     ERR_pop_to_mark();
-    connection->early.begun = 1;
-    connection->early.why = why;
-    connection->early.who = connection->awaited;
-    connection->early.most = why == 0 ? SSL_SESSION_get_max_early_data(SSL_get_session(ssl)) : 0;
-    return why;
+    early->begun = 1;
+    early->who = connection->awaited;
+    early->most = early->why == EARLY_FIT ? SSL_SESSION_get_max_early_data(SSL_get_session(ssl)) : 0;
 }
 
 /* 0, or what SSL_get_error says; EARLY_ENDED where `conn.context` or `conn.session` was set since we looked at them. */

@@ -218,9 +218,7 @@ extern "Python" int sslsession_py_unshelve(int, const unsigned char *, int, int,
 
 /* early.c: data that travels with the ClientHello */
 enum { EARLY_ENDED = -1 };
-enum {
-    EARLY_FIT, EARLY_NO_SESSION, EARLY_NOT_ALLOWED, EARLY_OTHER_NAME, EARLY_OTHER_SETTINGS, EARLY_OTHER_ALPN, EARLY_TOO_LATE
-};
+enum { EARLY_FIT, EARLY_NO_SESSION, EARLY_NOT_ALLOWED, EARLY_OTHER_NAME, EARLY_OTHER_SETTINGS, EARLY_OTHER_ALPN };
 typedef struct {
     int begun;
     int ended;
@@ -231,7 +229,7 @@ typedef struct {
     uint64_t waits;
 } sslsession_early;
 sslsession_early *sslsession_early_of(SSL *);
-int sslsession_early_begin(SSL *);
+void sslsession_early_begin(SSL *);
 int sslsession_early_write(SSL *, const void *, size_t, size_t *);
 int sslsession_early_read(SSL *, void *, size_t, size_t *);
 extern "Python" void sslsession_py_token(int, const unsigned char *, int);

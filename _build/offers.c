@@ -241,8 +241,7 @@ static sslsession_facts *sslsession_capture_current(SSL *ssl, int *none) {
 /* Offers a copy of `session` on a connection whose handshake has not begun. id_context: what the copy is made to have.
  * single_use: whether it is a TLS 1.3 ticket. chain: the peer's, or NULL. until: until when (epoch seconds) it is
  * known to hold under this connection's policy, 0 where that was not looked at. same_settings: whether it was made
- * under those of this connection. Returns 1, 0 where OpenSSL refuses it,
- * -1 where it could not copy it. */
+ * under those of this connection. Returns 1, 0 where OpenSSL refuses it, -1 where it could not copy it. */
 static int sslsession_offer(SSL *ssl, SSL_SESSION *session, const unsigned char *id_context, unsigned int length,
                             int single_use, OPENSSL_STACK *chain, int64_t until, int same_settings) {
     struct connection *connection = sslsession_follow(ssl) ? connection_of(ssl) : NULL;

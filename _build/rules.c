@@ -50,7 +50,7 @@ struct served {
     sslsession_server *server;
     SSL_CTX *settled;
     SSL_SESSION *taken;
-    int bound, read, trusted, admitted, fresh, dated, asked, has_token;
+    int bound, read, trusted, admitted, fresh, dated, has_token;
     unsigned char binding[BINDING_SIZE];
     unsigned char effective[BINDING_SIZE];
     unsigned char name[16];

@@ -182,7 +182,6 @@ static void conclude(SSL *ssl, struct connection *connection) {
         stamp_session(ssl, session); /* of a renegotiation that nobody told of */
     SSL_SESSION_free(served->taken);
     served->taken = NULL;
-    served->asked = 0;
     ERR_pop_to_mark();
 }
 

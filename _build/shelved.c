@@ -78,7 +78,7 @@ static SSL_SESSION *unshelve(SSL *ssl, const unsigned char *id, int length) {
     if (served == NULL || !served->server->settings.stores)
         return NULL;
     if (served->taken == NULL || !has_id(served->taken, id, length)) {
-        if (served->asked++ >= LOOKUPS_MOST)
+        if (!may_ask(ssl))
             return NULL;
         SSL_SESSION_free(served->taken);
         served->taken = fetch_session(ssl, served, id, length);

@@ -225,13 +225,12 @@ class EarlyReason(enum.IntEnum):
     NAME_MISMATCH = 3
     POLICY_CHANGED = 4
     ALPN_CHANGED = 5
-    TOO_LATE = 6
-    NOT_PERMITTED = 7
+    NOT_PERMITTED = 6
+    NOT_VALID = 7
     TOO_LARGE = 8
     NOT_ASKED = 9
     SENT = 10
     REJECTED = 11
-    NOT_VALID = 12
 
     def __str__(self) -> str:
         return EARLY_SENTENCES[self]
@@ -244,13 +243,12 @@ EARLY_SENTENCES = {
     EarlyReason.NAME_MISMATCH: "the session was earned for another host name",
     EarlyReason.POLICY_CHANGED: "the session was forced, or earned under other settings than this connection's",
     EarlyReason.ALPN_CHANGED: "this connection does not offer the session's ALPN protocol",
-    EarlyReason.TOO_LATE: "the handshake had begun: wrap the socket with do_handshake_on_connect=False",
     EarlyReason.NOT_PERMITTED: "the cache of the session permits none: make it with early_data=True",
+    EarlyReason.NOT_VALID: "this connection's validators refuse the certificate that the session was earned with",
     EarlyReason.TOO_LARGE: "it was more than the session allows: see Session.max_early_data",
     EarlyReason.NOT_ASKED: "nothing was to be sent early",
     EarlyReason.SENT: "it was sent, and the handshake is not done",
     EarlyReason.REJECTED: "the server rejected the early data: it takes none now, or had this ticket's before",
-    EarlyReason.NOT_VALID: "this connection's validators refuse the certificate that the session was earned with",
 }
 
 
@@ -267,6 +265,8 @@ class Sending(NamedTuple):
     """Whether the session's protocol is offered; true of one without."""
     permitted: bool
     """Whether its cache was made for it, or the application brought the session itself."""
+    valid: bool
+    """What the connection's validators say of the certificate that the session was earned with; True without any."""
     size: int
 
 
@@ -284,6 +284,8 @@ def early_objection(sending: Sending) -> EarlyReason | None:
         return EarlyReason.ALPN_CHANGED
     if not sending.permitted:
         return EarlyReason.NOT_PERMITTED
+    if not sending.valid:
+        return EarlyReason.NOT_VALID
     return EarlyReason.TOO_LARGE if sending.size > sending.allowed else None
 
 

@@ -97,6 +97,7 @@ class TestClients:
             same_settings=same and named,
             alpn_offered=alpn,
             permitted=permitted,
+            valid=True,
             size=size,
         )
         expected = resumption.early_objection(sending)

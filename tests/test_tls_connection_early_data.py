@@ -136,6 +136,7 @@ def test_a_client_with_validators_sends_none_in_a_session_that_others_let_in(
     pinned, server = TLSConnection("localhost", context=conn.context, validators=pins), serve(context)
     pinned.connect()
     assert sslsession.write_early_data(pinned, b"GET /") == (5 if accepted else 0)
+    assert (sslsession.why_not_early(pinned) is sslsession.EarlyReason.NOT_VALID) is not accepted
     server.accept(early_data=True)
     server.receive_data(pinned.data_to_send())
     assert sslsession.read_early_data(server) == (b"GET /" if accepted else b"")
