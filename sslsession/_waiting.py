@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import selectors
+import socket
 import ssl
 import time
 from typing import Any, Callable
@@ -12,6 +13,8 @@ from sslsession._libssl import ffi, lib
 
 WANT_READ, WANT_WRITE, SYSCALL, CLOSED = 2, 3, 5, 6
 UNEXPECTED_EOF = 294
+Poll = getattr(selectors, "PollSelector", selectors.SelectSelector)
+"""Not epoll, which forgets a socket that another thread closes, and sleeps on."""
 
 
 def until(owner: Any) -> float | None:
@@ -35,11 +38,18 @@ def perform(owner: Any, call: Callable[[], int], ends: float | None) -> bool:
 
 
 def _await(owner: Any, code: int, ends: float | None) -> None:
-    event = selectors.EVENT_READ if code == WANT_READ else selectors.EVENT_WRITE
-    with selectors.DefaultSelector() as selector:
-        selector.register(owner.fileno(), event)
-        if not selector.select(None if ends is None else max(0.0, ends - time.monotonic())):
-            raise TimeoutError(f"The {'read' if code == WANT_READ else 'write'} operation timed out")
+    if not is_ready(owner, selectors.EVENT_READ if code == WANT_READ else selectors.EVENT_WRITE, ends):
+        raise TimeoutError(f"The {'read' if code == WANT_READ else 'write'} operation timed out")
+
+
+def is_ready(sock: socket.socket, event: int, ends: float | None) -> bool:
+    """Waits until a socket is ready for ``selectors.EVENT_READ`` or ``EVENT_WRITE``; False where time is up first.
+
+    A timeout of the socket's own would be one for both directions.
+    """
+    with Poll() as selector:
+        selector.register(sock, event)
+        return bool(selector.select(None if ends is None else max(0.0, ends - time.monotonic())))
 
 
 def _error(code: int) -> Exception:

@@ -12,15 +12,13 @@ from types import TracebackType
 from typing import Any
 
 from sslsession._flow import RECORD, Data
+from sslsession._waiting import is_ready
 from sslsession.connection import TLSConnection
 from sslsession.drivers import _given
+from sslsession.drivers._pieces import PIECE, first
 
-PIECE = 65536
-"""Bytes that are encrypted at a time: what lies in the processor's cache is copied for little."""
 ROOM = 131072
 """Bytes that are received at a time, into one buffer: memory that is new each time costs more than it saves."""
-Selector = getattr(selectors, "PollSelector", selectors.SelectSelector)
-"""Not epoll, which forgets a socket that another thread closes, and sleeps on."""
 TIMED_OUT = "the TLS connection timed out"
 
 
@@ -48,7 +46,7 @@ class BlockingConnection:
         self._reading = threading.Lock()
         self._wire = threading.Lock()
         """Who has it sends: records go out in the order in which they were made."""
-        self._tls = threading.RLock()
+        self._openssl = threading.RLock()
         """Taken last, and never while waiting for the peer: OpenSSL's connections are one thread's at a time."""
 
     def connect(self, address: tuple[Any, ...]) -> BlockingConnection:
@@ -95,7 +93,7 @@ class BlockingConnection:
         _take(self._wire, ends)
         try:
             for at in range(0, len(view), PIECE):
-                with self._tls:
+                with self._openssl:
                     self.tls.send(view[at : at + PIECE])
                 self._flush(ends)
         finally:
@@ -120,11 +118,7 @@ class BlockingConnection:
                     received.extend(self._receive(ends))
                 finally:
                     self._answer(ends)
-            data = received.popleft()
-            if len(data) > size:
-                received.appendleft(data[size:])
-                return data[:size]
-            return data
+            return first(received, size)
         finally:
             self._reading.release()
 
@@ -133,7 +127,7 @@ class BlockingConnection:
 
         A thread that waits here gets an error.
         """
-        with self._tls:
+        with self._openssl:
             self.tls.close()
         self._abandon()
 
@@ -146,7 +140,7 @@ class BlockingConnection:
                 break
             except BlockingIOError:
                 _await(sock, selectors.EVENT_READ, ends)
-        with self._tls:
+        with self._openssl:
             return self.tls.receive_records(self._room[:size])
 
     def _answer(self, ends: float | None) -> None:
@@ -164,7 +158,7 @@ class BlockingConnection:
         """All that there is to send. The wire must be held."""
         while True:
             if not self._unsent:
-                with self._tls:
+                with self._openssl:
                     self._unsent = self.tls.data_to_send()
                 if not self._unsent:
                     return
@@ -182,7 +176,7 @@ class BlockingConnection:
         """The last words of a connection that has ended, if the socket takes them at once. The wire must be held."""
         sock = self.sock
         if sock is not None:
-            with self._tls:
+            with self._openssl:
                 words, self._unsent = self._unsent + self.tls.data_to_send(), b""
             with contextlib.suppress(OSError):
                 sock.setblocking(False)
@@ -209,7 +203,7 @@ class BlockingConnection:
             with sock, contextlib.suppress(OSError):
                 if self._reading.locked() or self._wire.locked():
                     sock.shutdown(socket.SHUT_RDWR)  # wakes who waits for it, which close() does not
-        with self._tls:
+        with self._openssl:
             self.tls.close()
 
     def _ends(self) -> float | None:
@@ -234,11 +228,8 @@ def _left(ends: float | None) -> float | None:
 
 
 def _await(sock: socket.socket, event: int, ends: float | None) -> None:
-    """A timeout of the socket's own would be one for both directions."""
-    with Selector() as selector:
-        selector.register(sock, event)
-        if not selector.select(_left(ends)):
-            raise TimeoutError(TIMED_OUT)
+    if not is_ready(sock, event, ends):
+        raise TimeoutError(TIMED_OUT)
 
 
 def _take(lock: threading.Lock, ends: float | None) -> None:

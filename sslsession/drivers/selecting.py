@@ -9,8 +9,7 @@ import socket
 from sslsession._flow import Data
 from sslsession.connection import TLSConnection
 from sslsession.drivers import _given
-
-PIECE = 65536
+from sslsession.drivers._pieces import PIECE
 
 
 class SelectorConnection:

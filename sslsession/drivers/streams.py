@@ -11,8 +11,8 @@ from typing import Any
 from sslsession._flow import RECORD, Data
 from sslsession.connection import TLSConnection
 from sslsession.drivers import _given
+from sslsession.drivers._pieces import PIECE, first
 
-PIECE = 65536
 GAVE_UP = (asyncio.CancelledError, asyncio.TimeoutError, TimeoutError)
 """After these nobody waits for a peer that takes nothing."""
 
@@ -83,11 +83,7 @@ class AsyncConnection:
                 return b""
             received.extend(await self._receive())
             await self._flush()
-        data = received.popleft()
-        if len(data) > size:
-            received.appendleft(data[size:])
-            return data[:size]
-        return data
+        return first(received, size)
 
     async def close(self) -> None:
         """Says close_notify and closes the TCP connection, when the peer has taken all. Closing again does nothing.
