@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Callable
 
 from sslsession import _borrow
 from sslsession._libssl import lib
-from sslsession.early_data import READ_SIZE, Data, _read_early, send_replayable, write_early_data
+from sslsession.early_data import READ_SIZE, Data, read_early, send_replayable, write_early_data
 
 if TYPE_CHECKING:
     from ssl import SSLObject as Base
@@ -16,7 +16,7 @@ else:
     Base = object
 
 
-class Requesting(Base):
+class EarlyClient(Base):
     """A client whose first request is part of its handshake; whoever steps that sends it, and again if need be."""
 
     _request: Data | None = None
@@ -34,7 +34,7 @@ class Requesting(Base):
             raise
 
 
-class Hasty(Base):
+class EarlyServer(Base):
     """A server whose handshake counts as done as soon as there is early data: it is read, and answered, as any other.
 
     The rest of the handshake happens while it reads. Before that the client's certificate is not told.
@@ -53,7 +53,7 @@ class Hasty(Base):
     def do_handshake(self) -> None:
         """As ssl's own, and done with the first early data."""
         if not self._read_first:
-            self._read_first = _read_early(_borrow.borrow(self), READ_SIZE)
+            self._read_first = read_early(_borrow.borrow(self), READ_SIZE)
         if not self._read_first:
             super().do_handshake()
 
@@ -62,7 +62,7 @@ class Hasty(Base):
         early, self._read_first = self._read_first, b""
         if early or self._done:
             return early
-        early = _read_early(_borrow.borrow(self), READ_SIZE)
+        early = read_early(_borrow.borrow(self), READ_SIZE)
         if not early:
             super().do_handshake()
             self._tell(True)
@@ -122,7 +122,7 @@ class EarlyContext:
     def wrap_bio(self, *arguments: Any, **settings: Any) -> Any:
         """As ssl's own."""
         made: Any = self._context.wrap_bio(*arguments, **settings)
-        kind: Any = Hasty if self._request is None else Requesting
+        kind: Any = EarlyServer if self._request is None else EarlyClient
         own: Any = type(made)
         made.__class__ = _kind(kind, own)
         if self._request is not None:

@@ -26,7 +26,7 @@ class State(enum.Enum):
 class Opening:
     """The settings, open until :meth:`_settle`."""
 
-    __slots__ = ("_baked", "_initialised", "_limit", "_own_context", "_settings", "_settled", "_settling")
+    __slots__ = ("_baked", "_initialised", "_limit", "_lock", "_own_context", "_settings", "_settled")
     _inits: list[Callable[[Any], Any]] = []  # noqa: RUF012
 
     server_hostname = Setting(CHECKS["server_hostname"])
@@ -49,7 +49,7 @@ class Opening:
         self._own_context: ssl.SSLContext | None = None
         self._baked: dict[str, Any] = {}
         """What the context was made with that :meth:`another` gave on."""
-        self._settling = threading.RLock()
+        self._lock = threading.RLock()
         """A server's connection is the pattern of others in many threads, and settled once."""
         self._initialised: bool | BaseException = False
         if given["on_init"] is None and not self._inits:
@@ -113,7 +113,7 @@ class Opening:
 
     def _settle(self) -> _settling.Settled:
         if self._settled is None:
-            with self._settling:
+            with self._lock:
                 return self._settle_once()
         return self._settled
 

@@ -71,8 +71,9 @@ def write_early_data(conn: Any, data: Data) -> int:
 
     On a client whose handshake has not begun (``do_handshake_on_connect=False``): with its ClientHello, if a session is
     offered that allows so much, under this connection's very settings, name and ALPN; else nothing is sent, and 0 is
-    returned. A cache offers one only if it was made with ``early_data=True``. Then call ``do_handshake()``; where
-    :func:`early_data_status` is ``REJECTED`` after it, send the data again. :func:`send_replayable` does all of that.
+    returned (:func:`why_not_early`). A cache's sessions are for that only if it was made with ``early_data=True``. Then
+    call ``do_handshake()``; where :func:`early_data_status` is ``REJECTED`` after it, send the data again.
+    :func:`send_replayable` does all of that.
     On a server, after :func:`read_early_data`: to a client that has proved nothing yet.
 
     A socket with a timeout waits so long, and then raises ``TimeoutError``. Source: SSL_write_early_data(3), RFC 8446
@@ -96,7 +97,7 @@ def write_early_data(conn: Any, data: Data) -> int:
         while done < len(view):
             at, size = buffer + done, min(piece, len(view) - done)
             if not perform(owner, _writing(borrowed.ssl, at, size, written), ends):
-                state.waits = state.most = 0  # conn.context was set since the session was looked at
+                state.waits = state.most = 0  # conn.context or conn.session was set since that was looked at
                 state.why = EarlyReason.POLICY_CHANGED
                 return 0
             done += size
@@ -242,7 +243,7 @@ def read_early_data(conn: Any, size: int = READ_SIZE) -> bytes:
             "call wait_for_handshake, which returns the early data then"
         )
     _leave_to_reader(borrowed)
-    return _read_early(borrowed, size)
+    return read_early(borrowed, size)
 
 
 def _leave_to_reader(borrowed: _borrow.Borrowed) -> None:
@@ -251,7 +252,8 @@ def _leave_to_reader(borrowed: _borrow.Borrowed) -> None:
         raise SessionError("this connection's reader gets the early data: await handshake_done(writer)")
 
 
-def _read_early(borrowed: _borrow.Borrowed, size: int) -> bytes:
+def read_early(borrowed: _borrow.Borrowed, size: int) -> bytes:
+    """As :func:`read_early_data`, for who hands on what it reads."""
     state = _state_of(borrowed)
     if state.ended or lib.SSL_is_init_finished(borrowed.ssl):
         return b""
@@ -282,7 +284,7 @@ def wait_for_handshake(conn: Any) -> bytes:
     rest = _rests.setdefault(owner, bytearray())
     reads = lib.SSL_is_server(borrowed.ssl) and (_state_of(borrowed).begun or lib.SSL_in_before(borrowed.ssl))
     while reads:
-        more = _read_early(borrowed, READ_SIZE)
+        more = read_early(borrowed, READ_SIZE)
         if not more:
             break
         rest += more

@@ -7,7 +7,7 @@ import ssl as ssl_module
 from typing import Any, Callable
 
 from sslsession import _borrow
-from sslsession._early_objects import EarlyContext, Hasty
+from sslsession._early_objects import EarlyContext, EarlyServer
 from sslsession._libssl import lib
 from sslsession.early_data import Data
 from sslsession.errors import SessionError
@@ -69,6 +69,8 @@ async def start_server(
     A handler may be called before its client has proved to be there: what it does must be safe to do twice, or wait:
     ``await handshake_done(writer)``. Before that nobody knows the client's certificate; after it,
     ``writer.get_extra_info("ssl_object").getpeercert()`` does, and ``get_extra_info("peercert")`` stays None.
+
+    settings: as of ``asyncio.start_server``. Errors: its own; ``TypeError`` for what is no context.
     """
     if not isinstance(ssl, ssl_module.SSLContext):
         raise TypeError(f"ssl is an SSLContext, not {type(ssl).__name__}")
@@ -90,7 +92,7 @@ class _Reader(asyncio.StreamReader):
     def set_transport(self, transport: Any) -> None:
         """As asyncio's own."""
         early = transport.get_extra_info("ssl_object")
-        if isinstance(early, Hasty):
+        if isinstance(early, EarlyServer):
             transport = early._paced = _Paced(transport, early)
         super().set_transport(transport)
 
@@ -99,7 +101,7 @@ class _Paced:
     """A transport as its reader has it: however much that holds, reading goes on while somebody waits for the
     handshake, whose end comes behind all early data."""
 
-    def __init__(self, transport: Any, early: Hasty) -> None:
+    def __init__(self, transport: Any, early: EarlyServer) -> None:
         self.transport, self._early = transport, early
         self._full = False
 
@@ -135,7 +137,7 @@ class _Watched(asyncio.StreamReaderProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """As asyncio's own."""
-        if isinstance(self._early, Hasty):
+        if isinstance(self._early, EarlyServer):
             if self._early._paced is not None:
                 self._early._paced.transport = None
             if not self._early._done:
@@ -157,7 +159,7 @@ async def handshake_done(conn: Any) -> None:
     if lib.SSL_is_init_finished(borrowed.ssl):
         return
     owner: Any = borrowed.owner
-    if not isinstance(owner, Hasty):
+    if not isinstance(owner, EarlyServer):
         raise SessionError(
             "only connections of sslsession's start_server begin before their handshake is done"
         )

@@ -91,7 +91,7 @@ def test_what_is_not_http_is_echoed(ca: Authority, named: list[Any], tmp_path: P
     assert 0 <= done.output.count("~") - (size - 1) < 50, "of what it prints besides"
 
 
-def begin(ca: Authority, identity: Identity, said: bytes, protocol: str = "auto") -> worker.Hasty:
+def begin(ca: Authority, identity: Identity, said: bytes, protocol: str = "auto") -> worker.EarlyAnswers:
     """What a worker makes of early data, and of a handshake that is done after it."""
     context, trusting = server_context(identity), client_context(ca)
     records: list[ssl.SSLSocket] = []
@@ -108,13 +108,15 @@ def begin(ca: Authority, identity: Identity, said: bytes, protocol: str = "auto"
                     theirs, server_hostname="localhost", do_handshake_on_connect=False
                 )
                 with conn, peer:
-                    hasty = worker.Hasty(protocol, lambda conn: records.append(conn) or dict(worker.UNKNOWN))
+                    hasty = worker.EarlyAnswers(
+                        protocol, lambda conn: records.append(conn) or dict(worker.UNKNOWN)
+                    )
                     assert write_early_data(peer, early) == len(early)
                     asyncio.run(shake(conn, peer, hasty))
     return hasty
 
 
-async def shake(conn: ssl.SSLSocket, peer: ssl.SSLSocket, hasty: worker.Hasty) -> None:
+async def shake(conn: ssl.SSLSocket, peer: ssl.SSLSocket, hasty: worker.EarlyAnswers) -> None:
     """Both sides' handshakes, and what brings the client its tickets."""
 
     async def listen() -> None:

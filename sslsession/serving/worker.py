@@ -96,7 +96,7 @@ class Worker:
 
     async def _serve(self, conn: ssl.SSLSocket) -> None:
         try:
-            hasty = Hasty(self._protocol, self._record)
+            hasty = EarlyAnswers(self._protocol, self._record)
             failed = await _handshake(conn, hasty if self._early else None)
             if failed is not None:
                 known = {"worker": self._number, "early_data": _early(conn), "error": failed}
@@ -122,7 +122,7 @@ class Worker:
             "cipher": cipher and cipher[0],
         }
 
-    async def _converse(self, conn: ssl.SSLSocket, record: Record, hasty: Hasty) -> None:
+    async def _converse(self, conn: ssl.SSLSocket, record: Record, hasty: EarlyAnswers) -> None:
         data = hasty.waiting or await _read(conn)
         if not hasty.echoed and _is_http(self._protocol, data):
             await _write(conn, await _answer(data, conn, record))
@@ -132,7 +132,7 @@ class Worker:
             data = await _read(conn)
 
 
-class Hasty:
+class EarlyAnswers:
     """What becomes of early data: it is echoed, requests that are safe are answered, and others wait."""
 
     def __init__(self, protocol: str, record: Callable[[ssl.SSLSocket], Record]) -> None:
@@ -186,7 +186,7 @@ async def _do(conn: ssl.SSLSocket, call: Callable[..., Any], *arguments: Any) ->
             leave(conn)
 
 
-async def _handshake(conn: ssl.SSLSocket, hasty: Hasty | None = None) -> str | None:
+async def _handshake(conn: ssl.SSLSocket, hasty: EarlyAnswers | None = None) -> str | None:
     """What went wrong; None: nothing did. hasty: gets early data."""
 
     async def shake() -> None:
